@@ -1,0 +1,234 @@
+use std::fs;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+
+use tar::EntryType;
+
+use super::*;
+
+#[path = "../../tests/support/archive.rs"]
+mod archive;
+
+use archive::{Archive, gzip};
+
+impl Archive {
+    fn unpack_with(self, limits: &Limits) -> (tempfile::TempDir, Result<Survey, UnpackError>) {
+        let bytes = self.bytes();
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("fs")).unwrap();
+        let result = unpack(bytes.as_slice(), &directory.path().join("fs"), &Digest::of(&bytes), limits, &AtomicBool::new(false));
+        (directory, result)
+    }
+
+    fn unpack(self) -> (tempfile::TempDir, Survey) {
+        let (directory, result) = self.unpack_with(&Limits::default());
+        (directory, result.unwrap())
+    }
+
+    fn refused(self) -> String {
+        let (directory, result) = self.unpack_with(&Limits::default());
+        // Nothing beside the layer's own directory.
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        match result.unwrap_err() {
+            UnpackError::Invalid(reason) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn files_keep_owner_time_and_mode_but_no_setuid() {
+    let (directory, survey) = Archive::default()
+        .directory("bin/")
+        .entry(EntryType::Regular, "bin/su", "", 0o6755, b"x")
+        .entry(EntryType::Directory, "tmp", "", 0o1777, b"")
+        .symlink("bin/sh", "su")
+        .unpack();
+    let metadata = fs::metadata(directory.path().join("fs/bin/su")).unwrap();
+    assert_eq!((metadata.mode() & 0o7777, metadata.uid(), metadata.gid(), metadata.mtime()), (0o755, 1000, 1001, 1_600_000_000));
+    assert_eq!(fs::metadata(directory.path().join("fs/tmp")).unwrap().permissions().mode() & 0o7777, 0o1777);
+    assert_eq!(fs::metadata(directory.path().join("fs/bin")).unwrap().mtime(), 1_600_000_000);
+    let link = fs::symlink_metadata(directory.path().join("fs/bin/sh")).unwrap();
+    assert_eq!((link.uid(), link.mtime()), (1000, 1_600_000_000));
+    assert_eq!(survey.inodes, 5);
+    assert!(survey.bytes > 0);
+}
+
+#[test]
+fn names_that_lead_out_are_refused() {
+    for name in ["../evil", "a/../../evil", "/../evil", "a/.."] {
+        let reason = Archive::default().file(name, b"x").refused();
+        assert!(reason.contains(name) && reason.contains(".."), "{reason}");
+    }
+    let reason = Archive::default().hard_link("a", "../../etc/passwd").refused();
+    assert!(reason.contains(".."), "{reason}");
+}
+
+#[test]
+fn absolute_names_lie_below_the_layer() {
+    let (directory, _) = Archive::default().file("/etc/passwd", b"root").unpack();
+    assert_eq!(fs::read(directory.path().join("fs/etc/passwd")).unwrap(), b"root");
+}
+
+#[test]
+fn links_never_lead_a_write_out() {
+    let outside = tempfile::tempdir().unwrap();
+    let target = outside.path().to_str().unwrap();
+    // Through an absolute link, a relative one, and a link that was made over a directory.
+    for link in [target, "../../../../../../../../../../tmp"] {
+        let (directory, result) = Archive::default().symlink("a", link).file("a/evil", b"x").unpack_with(&Limits::default());
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+        assert!(!std::path::Path::new("/tmp/evil").exists());
+        assert!(result.is_err() || directory.path().join("fs/tmp/evil").exists());
+    }
+    // An absolute link to a directory of the layer itself is followed inside it.
+    let (directory, _) = Archive::default().directory("lib").symlink("l", "/lib").file("l/x", b"in").unpack();
+    assert_eq!(fs::read(directory.path().join("fs/lib/x")).unwrap(), b"in");
+    // A file in the place of a link replaces the link, not what it leads to.
+    let victim = outside.path().join("victim");
+    fs::write(&victim, "safe").unwrap();
+    let (directory, _) = Archive::default().symlink("a", victim.to_str().unwrap()).file("a", b"new").unpack();
+    assert_eq!(
+        (fs::read(&victim).unwrap(), fs::read(directory.path().join("fs/a")).unwrap()),
+        (b"safe".to_vec(), b"new".to_vec())
+    );
+    // A hard link to a link is a link to the link, and a write to its name replaces it.
+    let archive = Archive::default().symlink("a", victim.to_str().unwrap()).hard_link("b", "a").file("b", b"new");
+    let (_directory, _) = archive.unpack();
+    assert_eq!(fs::read(&victim).unwrap(), b"safe");
+}
+
+#[test]
+fn a_hard_link_to_what_is_not_in_the_layer_is_refused() {
+    let reason = Archive::default().hard_link("a", "/etc/passwd").refused();
+    assert!(reason.contains("/passwd") && reason.contains("not in the layer"), "{reason}");
+}
+
+#[test]
+fn hard_links_share_one_inode_and_count_once() {
+    let (directory, survey) = Archive::default().file("a", b"\0asm1").hard_link("d/b", "./a").unpack();
+    let inode = |name: &str| fs::metadata(directory.path().join("fs").join(name)).unwrap().ino();
+    assert_eq!(inode("a"), inode("d/b"));
+    assert_eq!(survey.inodes, 3);
+    let digest = Digest::of(b"\0asm1");
+    assert_eq!(survey.wasm, [("a".to_owned(), digest.clone()), ("d/b".to_owned(), digest)]);
+}
+
+#[test]
+fn the_last_of_two_entries_stays() {
+    let (directory, survey) = Archive::default()
+        .file("x", b"\0asm")
+        .file("x", b"text")
+        .file("d/inner/y", b"1")
+        .file("d", b"file")
+        .file("f", b"1")
+        .directory("f")
+        .unpack();
+    let path = directory.path().join("fs");
+    assert_eq!(fs::read(path.join("x")).unwrap(), b"text");
+    assert_eq!(fs::read(path.join("d")).unwrap(), b"file");
+    assert!(path.join("f").is_dir());
+    assert!(survey.wasm.is_empty());
+}
+
+#[test]
+fn whiteouts_and_opaque_marks_become_those_of_overlayfs() {
+    let (directory, survey) = Archive::default()
+        .file("a/.wh.gone", b"")
+        .file("b/.wh..wh..opq", b"")
+        .file(".wh..wh.plnk", b"")
+        .file("own", b"stays")
+        .file(".wh.own", b"")
+        .file(".wh.later", b"")
+        .file("later/file", b"x")
+        .unpack();
+    let path = directory.path().join("fs");
+    let gone = fs::symlink_metadata(path.join("a/gone")).unwrap();
+    assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
+    let opaque = |name: &str| rustix::fs::lgetxattr(path.join(name), OPAQUE, &mut [0u8; 8]).is_ok();
+    assert!(opaque("b") && opaque("later") && !opaque("a"));
+    assert_eq!(fs::read(path.join("own")).unwrap(), b"stays");
+    assert!(!path.join(".wh..wh.plnk").exists());
+    assert!(!survey.opaque);
+    let (_directory, survey) = Archive::default().file(".wh..wh..opq", b"").unpack();
+    assert!(survey.opaque);
+}
+
+#[test]
+fn whiteouts_of_nothing_are_refused() {
+    for name in [".wh.", ".wh..", ".wh...", "a/.wh..."] {
+        Archive::default().file(name, b"").refused();
+    }
+}
+
+#[test]
+fn device_nodes_and_fifos_are_left_out() {
+    let (directory, survey) = Archive::default()
+        .entry(EntryType::Char, "null", "", 0o666, b"")
+        .entry(EntryType::Block, "sda", "", 0o666, b"")
+        .entry(EntryType::Fifo, "fifo", "", 0o666, b"")
+        .unpack();
+    assert_eq!(fs::read_dir(directory.path().join("fs")).unwrap().count(), 0);
+    assert_eq!(survey.inodes, 1);
+}
+
+#[test]
+fn every_compression_is_seen_from_the_bytes() {
+    let plain = Archive::default().file("a", b"content").bytes();
+    let zstd = zstd::stream::encode_all(plain.as_slice(), 3).unwrap();
+    for blob in [plain.clone(), gzip(&plain), zstd] {
+        let directory = tempfile::tempdir().unwrap();
+        let survey = unpack(blob.as_slice(), directory.path(), &Digest::of(&plain), &Limits::default(), &AtomicBool::new(false));
+        survey.unwrap();
+        assert_eq!(fs::read(directory.path().join("a")).unwrap(), b"content");
+    }
+}
+
+#[test]
+fn another_diff_id_is_refused() {
+    let bytes = Archive::default().file("a", b"x").bytes();
+    let directory = tempfile::tempdir().unwrap();
+    let other = Digest::of(b"other");
+    let result = unpack(bytes.as_slice(), directory.path(), &other, &Limits::default(), &AtomicBool::new(false));
+    assert!(matches!(result, Err(UnpackError::DiffId { .. })), "{result:?}");
+}
+
+#[test]
+fn each_cap_stops_what_exceeds_it() {
+    let option = |archive: Archive, limits: Limits| match archive.unpack_with(&limits).1.unwrap_err() {
+        UnpackError::TooLarge { option, .. } => option,
+        other => panic!("{other:?}"),
+    };
+    let three = || Archive::default().file("a", b"xx").file("b", b"xx").file("c", b"xx");
+    assert_eq!(option(three(), Limits { entries: 2, ..Limits::default() }), "entries");
+    assert_eq!(option(three(), Limits { unpacked_bytes: 5, ..Limits::default() }), "unpacked_bytes");
+    assert_eq!(option(Archive::default().file("a/b/c", b""), Limits { depth: 2, ..Limits::default() }), "depth");
+    assert_eq!(option(Archive::default().file("abcdef", b""), Limits { path_bytes: 5, ..Limits::default() }), "path_bytes");
+}
+
+#[test]
+fn links_cannot_build_a_tree_deeper_than_the_cap() {
+    let deep = "d/".repeat(12);
+    let archive = Archive::default().directory(&deep).symlink("s", &deep).directory(&format!("s/{deep}"));
+    let (_directory, result) = archive.unpack_with(&Limits { depth: 14, ..Limits::default() });
+    assert!(result.is_err(), "{result:?}");
+}
+
+#[test]
+fn a_long_name_without_end_is_not_held_in_memory() {
+    let name = vec![b'a'; 3 << 20];
+    let archive = Archive::default().entry(EntryType::GNULongName, "././@LongLink", "", 0, &name).file("a", b"x");
+    let reason = archive.refused();
+    assert!(reason.contains("headers"), "{reason}");
+}
+
+#[test]
+fn a_broken_archive_is_refused_and_a_cancelled_one_stops() {
+    let mut bytes = Archive::default().file("a", [7; 2000]).bytes();
+    bytes.truncate(1000);
+    let directory = tempfile::tempdir().unwrap();
+    let (digest, limits) = (Digest::of(&bytes), Limits::default());
+    let result = unpack(bytes.as_slice(), directory.path(), &digest, &limits, &AtomicBool::new(false));
+    assert!(matches!(result, Err(UnpackError::Invalid(_))), "{result:?}");
+    let result = unpack(bytes.as_slice(), directory.path(), &digest, &limits, &AtomicBool::new(true));
+    assert!(matches!(result, Err(UnpackError::Cancelled)), "{result:?}");
+}

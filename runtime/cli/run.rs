@@ -1,0 +1,346 @@
+//! `cri-wasm run`: one guest, through the CRI socket, as a kubelet would run it.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::client::{Client, has_exited, plain};
+use super::private::PrivateDaemon;
+use super::registry::Registry;
+use crate::proto::runtime::v1::{
+    ContainerConfig, ContainerMetadata, ContainerStatusRequest, CreateContainerRequest, ImageSpec, KeyValue, LinuxContainerConfig,
+    LinuxContainerResources, LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, Mount,
+    NamespaceMode, NamespaceOption, Int64Value, PodSandboxConfig, PodSandboxMetadata, RunPodSandboxRequest, StartContainerRequest,
+};
+
+/// How often a running guest's log and state are looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// `run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Reference of an image, or a .wasm or .wat file
+    image: String,
+    /// Arguments of the guest, after `--`
+    #[arg(last = true)]
+    args: Vec<String>,
+    /// Environment variable; NAME alone takes the value from here
+    #[arg(long, short, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// Directory or file of the host
+    #[arg(long, short, value_name = "HOST:GUEST[:ro]")]
+    mount: Vec<String>,
+    /// Memory limit, such as 64Mi or 1G
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    memory: Option<i64>,
+    /// CPU limit in cores, such as 0.5
+    #[arg(long, value_name = "CORES")]
+    cpus: Option<f64>,
+    /// User, and group, of the guest's process
+    #[arg(long, short, value_name = "UID[:GID]", value_parser = parse_user)]
+    user: Option<(i64, Option<i64>)>,
+    /// Working directory
+    #[arg(long, short, value_name = "DIR")]
+    workdir: Option<String>,
+    /// Program in the image, instead of its own
+    #[arg(long, value_name = "PATH")]
+    entrypoint: Option<String>,
+    /// Host name that the guest sees
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<String>,
+    /// No writes to the root file system
+    #[arg(long)]
+    read_only: bool,
+    /// Give the pod a network of its own (through the node's CNI configuration) instead of the host's
+    #[arg(long)]
+    pod_network: bool,
+    /// Runtime handler
+    #[arg(long, default_value = "")]
+    handler: String,
+    /// Socket of the daemon [default: the node's, if it answers; else a private daemon]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+/// Runs the command on a runtime of its own.
+pub(super) fn run(arguments: RunArgs) -> anyhow::Result<ExitCode> {
+    super::block_on(async {
+        if let Some(socket) = &arguments.socket {
+            return guest(&mut Client::connect(socket).await?, &arguments).await;
+        }
+        let node = crate::config::Config::load(None, crate::config::Overrides::default())?;
+        if let Ok(mut client) = Client::connect(&node.socket()).await {
+            return guest(&mut client, &arguments).await;
+        }
+        let (daemon, mut client) = PrivateDaemon::start().await?;
+        let result = guest(&mut client, &arguments).await;
+        daemon.stop().await?;
+        result
+    })?
+}
+
+async fn guest(client: &mut Client, arguments: &RunArgs) -> anyhow::Result<ExitCode> {
+    let file = Path::new(&arguments.image);
+    // A file on the desk goes through a registry too: it is checked and compiled as any image is.
+    let (_registry, reference) = if file.is_file() {
+        let bytes = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+        let registry = Registry::start().await?;
+        let name = name_of(file);
+        let reference = registry.add(&name, bytes);
+        (Some(registry), reference)
+    } else if arguments.image.ends_with(".wasm") || arguments.image.ends_with(".wat") {
+        bail!("there is no file {}", arguments.image);
+    } else {
+        (None, arguments.image.clone())
+    };
+    let image = client.ensure_image(&reference).await?;
+    let logs = tempfile::Builder::new().prefix("cri-wasm-run-").tempdir()?;
+    let sandbox = sandbox_config(arguments, logs.path());
+    let request = RunPodSandboxRequest { config: Some(sandbox.clone()), runtime_handler: arguments.handler.clone() };
+    let pod = client.runtime.run_pod_sandbox(request).await.map_err(plain)?.into_inner().pod_sandbox_id;
+    let result = container(client, arguments, &pod, sandbox, image, logs.path()).await;
+    client.remove_pod(&pod).await?;
+    if let Some(file) = file.is_file().then_some(&reference) {
+        let image = ImageSpec { image: file.clone(), ..ImageSpec::default() };
+        client.images.remove_image(crate::proto::runtime::v1::RemoveImageRequest { image: Some(image) }).await.map_err(plain)?;
+    }
+    result
+}
+
+async fn container(
+    client: &mut Client,
+    arguments: &RunArgs,
+    pod: &str,
+    sandbox: PodSandboxConfig,
+    image: String,
+    logs: &Path,
+) -> anyhow::Result<ExitCode> {
+    let stdin = !std::io::stdin().is_terminal();
+    let config = container_config(arguments, image, stdin)?;
+    let request = CreateContainerRequest { pod_sandbox_id: pod.to_owned(), config: Some(config), sandbox_config: Some(sandbox) };
+    let id = client.runtime.create_container(request).await.map_err(plain)?.into_inner().container_id;
+    if stdin {
+        let request = ContainerStatusRequest { container_id: id.clone(), verbose: true };
+        let info = client.runtime.container_status(request).await.map_err(plain)?.into_inner().info;
+        let info: serde_json::Value = serde_json::from_str(info.get("info").map_or("{}", String::as_str))?;
+        let fifo = info.get("stdin").and_then(|path| path.as_str()).context("the daemon does not say where standard input goes")?;
+        feed(fifo.to_owned());
+    }
+    client.runtime.start_container(StartContainerRequest { container_id: id.clone() }).await.map_err(plain)?;
+    let mut follower = Follower { path: logs.join("run.log"), offset: 0, rest: Vec::new() };
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    loop {
+        let status = client.status(&id).await?;
+        // Read after the state: everything is in the log before the end is told.
+        follower.show()?;
+        if has_exited(&status) {
+            return Ok(ExitCode::from(u8::try_from(status.exit_code & 0xff).unwrap_or(1)));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            _ = &mut interrupted => return Ok(ExitCode::from(130)),
+        }
+    }
+}
+
+/// Copies this process's standard input into the guest's.
+fn feed(fifo: String) {
+    // A thread, because a read of standard input cannot be cancelled; it ends with the process.
+    std::thread::spawn(move || {
+        // Waits for the guest to open its end.
+        let Ok(mut writer) = std::fs::File::options().write(true).open(fifo) else { return };
+        // A guest that ends without reading it all is no error.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut writer);
+    });
+}
+
+/// Shows a CRI log as the streams that it came from.
+struct Follower {
+    path: PathBuf,
+    offset: u64,
+    rest: Vec<u8>,
+}
+
+impl Follower {
+    fn show(&mut self) -> anyhow::Result<()> {
+        use std::os::unix::fs::FileExt;
+        let Ok(file) = std::fs::File::open(&self.path) else { return Ok(()) };
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let length = file.read_at(&mut buffer, self.offset)?;
+            if length == 0 {
+                break;
+            }
+            self.offset += u64::try_from(length)?;
+            self.rest.extend_from_slice(buffer.get(..length).unwrap_or_default());
+        }
+        let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+        while let Some(end) = self.rest.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            // TIME STREAM TAG TEXT; the tag says whether the line ends here.
+            let mut fields = line.splitn(4, |&byte| byte == b' ');
+            let (_, stream, tag, text) = (fields.next(), fields.next(), fields.next(), fields.next().unwrap_or_default());
+            let text = if tag == Some(b"P") { text.strip_suffix(b"\n").unwrap_or(text) } else { text };
+            let written = if stream == Some(b"stderr") { err.write_all(text) } else { out.write_all(text) };
+            match written {
+                // `run … | head`: who reads has enough.
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+                written => written?,
+            }
+        }
+        out.flush().or_else(|error| if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })?;
+        Ok(())
+    }
+}
+
+fn sandbox_config(arguments: &RunArgs, logs: &Path) -> PodSandboxConfig {
+    let network = if arguments.pod_network { NamespaceMode::Pod } else { NamespaceMode::Node };
+    let options = NamespaceOption { network: network.into(), ..NamespaceOption::default() };
+    let unique = format!("run-{}", std::process::id());
+    PodSandboxConfig {
+        metadata: Some(PodSandboxMetadata { name: unique.clone(), uid: unique, namespace: "default".to_owned(), attempt: 0 }),
+        hostname: arguments.hostname.clone().unwrap_or_default(),
+        log_directory: logs.to_string_lossy().into_owned(),
+        linux: Some(LinuxPodSandboxConfig {
+            security_context: Some(LinuxSandboxSecurityContext {
+                namespace_options: Some(options),
+                ..LinuxSandboxSecurityContext::default()
+            }),
+            ..LinuxPodSandboxConfig::default()
+        }),
+        ..PodSandboxConfig::default()
+    }
+}
+
+fn container_config(arguments: &RunArgs, image: String, stdin: bool) -> anyhow::Result<ContainerConfig> {
+    const PERIOD: i64 = 100_000;
+    let number = |value: i64| Int64Value { value };
+    let mut envs = Vec::new();
+    for variable in &arguments.env {
+        let (key, value) = match variable.split_once('=') {
+            Some((key, value)) => (key.to_owned(), value.to_owned()),
+            None => (variable.clone(), std::env::var(variable).with_context(|| format!("{variable} is not set here"))?),
+        };
+        envs.push(KeyValue { key, value: value.into_bytes() });
+    }
+    let mounts = arguments.mount.iter().map(|text| parse_mount(text)).collect::<Result<_, _>>()?;
+    let options = NamespaceOption {
+        network: if arguments.pod_network { NamespaceMode::Pod } else { NamespaceMode::Node }.into(),
+        ..NamespaceOption::default()
+    };
+    let (uid, gid) = arguments.user.map_or((None, None), |(uid, gid)| (Some(uid), gid));
+    Ok(ContainerConfig {
+        metadata: Some(ContainerMetadata { name: "run".to_owned(), attempt: 0 }),
+        image: Some(ImageSpec { image, ..ImageSpec::default() }),
+        command: arguments.entrypoint.iter().cloned().collect(),
+        args: arguments.args.clone(),
+        working_dir: arguments.workdir.clone().unwrap_or_default(),
+        envs,
+        mounts,
+        log_path: "run.log".to_owned(),
+        stdin,
+        stdin_once: stdin,
+        linux: Some(LinuxContainerConfig {
+            resources: Some(LinuxContainerResources {
+                memory_limit_in_bytes: arguments.memory.unwrap_or(0),
+                cpu_period: if arguments.cpus.is_some() { PERIOD } else { 0 },
+                #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "a number of microseconds well within both")]
+                cpu_quota: arguments.cpus.map_or(0, |cores| (cores * PERIOD as f64) as i64),
+                ..LinuxContainerResources::default()
+            }),
+            security_context: Some(LinuxContainerSecurityContext {
+                namespace_options: Some(options),
+                run_as_user: uid.map(number),
+                run_as_group: gid.map(number),
+                readonly_rootfs: arguments.read_only,
+                ..LinuxContainerSecurityContext::default()
+            }),
+        }),
+        ..ContainerConfig::default()
+    })
+}
+
+/// The file's name as a repository's: lower-case letters, digits and single separators.
+fn name_of(file: &Path) -> String {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
+    let name: String = stem.chars().filter(char::is_ascii_alphanumeric).collect();
+    if name.is_empty() { "guest".to_owned() } else { name }
+}
+
+fn parse_mount(text: &str) -> anyhow::Result<Mount> {
+    let mut parts = text.split(':');
+    let (Some(host), Some(guest), mode, None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        bail!("--mount {text}: it is HOST:GUEST or HOST:GUEST:ro");
+    };
+    let readonly = match mode {
+        None | Some("rw") => false,
+        Some("ro") => true,
+        Some(other) => bail!("--mount {text}: {other} is neither ro nor rw"),
+    };
+    let host = std::path::absolute(host)?;
+    if !guest.starts_with('/') {
+        bail!("--mount {text}: {guest} must be an absolute path");
+    }
+    Ok(Mount {
+        host_path: host.to_string_lossy().into_owned(),
+        container_path: guest.to_owned(),
+        readonly,
+        ..Mount::default()
+    })
+}
+
+fn parse_size(text: &str) -> Result<i64, String> {
+    let digits = text.trim_end_matches(|character: char| !character.is_ascii_digit());
+    let unit: i64 = match text.get(digits.len()..).unwrap_or_default() {
+        "" | "B" => 1,
+        "k" | "K" => 1000,
+        "Ki" => 1 << 10,
+        "M" => 1_000_000,
+        "Mi" => 1 << 20,
+        "G" => 1_000_000_000,
+        "Gi" => 1 << 30,
+        other => return Err(format!("{other} is no unit; k, Ki, M, Mi, G and Gi are")),
+    };
+    let number: i64 = digits.parse().map_err(|_| format!("{text} is no size"))?;
+    number.checked_mul(unit).ok_or_else(|| format!("{text} is too large"))
+}
+
+fn parse_user(text: &str) -> Result<(i64, Option<i64>), String> {
+    let number = |text: &str| text.parse::<u32>().map(i64::from).map_err(|_| format!("{text} is no numeric id"));
+    match text.split_once(':') {
+        Some((uid, gid)) => Ok((number(uid)?, Some(number(gid)?))),
+        None => Ok((number(text)?, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_size("64Mi"), Ok(64 << 20));
+        assert_eq!(parse_size("5"), Ok(5));
+        assert!(parse_size("5 apples").is_err());
+        assert!(parse_size("99999999999Gi").is_err());
+    }
+
+    #[test]
+    fn mounts_are_absolute_in_the_guest() {
+        let mount = parse_mount("/etc:/data:ro").unwrap();
+        assert_eq!((mount.host_path.as_str(), mount.container_path.as_str(), mount.readonly), ("/etc", "/data", true));
+        assert!(parse_mount("/etc:data").is_err());
+        assert!(parse_mount("/etc").is_err());
+        assert!(parse_mount("/etc:/data:rx").is_err());
+    }
+
+    #[test]
+    fn any_file_name_becomes_a_repository() {
+        assert_eq!(name_of(Path::new("/x/My Guest_2.wasm")), "myguest2");
+        assert_eq!(name_of(Path::new("/x/---.wasm")), "guest");
+    }
+}

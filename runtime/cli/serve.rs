@@ -1,0 +1,168 @@
+//! `cri-wasm serve`: puts the daemon together, runs it until it is told to stop, and takes it apart in the reverse order.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use images::Images;
+use rustix::fs::FlockOperation;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+
+use super::ConfigArgs;
+use crate::cgroup::{Cgroup, CgroupPath, Cgroups};
+use crate::compiler::{CompileLimits, ProcessCompiler};
+use crate::config::Config;
+use crate::host::{Host, HostConfig};
+use crate::network::{Network, NetworkConfig};
+use crate::server;
+use crate::state::{Parts, Runtime};
+
+pub(super) fn run(arguments: &ConfigArgs) -> anyhow::Result<()> {
+    let config = arguments.load()?;
+    crate::logging::init(&config.log)?;
+    // What is made in here belongs to the daemon: modes are set where they differ, and must not depend on who started it.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().min(4)))
+        .thread_keep_alive(Duration::from_secs(2))
+        .enable_all()
+        .build()?;
+    runtime.block_on(daemon(config)).inspect_err(|error| tracing::error!("{error:#}"))
+}
+
+async fn daemon(config: Config) -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("the daemon must run as root: it makes namespaces, mounts and cgroups");
+    }
+    let drain = Duration::from_secs(config.drain_seconds);
+    let _lock = lock(&config.state)?;
+    std::fs::create_dir_all(&config.root).with_context(|| format!("making {}", config.root.display()))?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+
+    let cgroups = Cgroups::detect().context("looking at the node's cgroups")?;
+    if config.cgroup.favor_fast_joins
+        && let Err(error) = cgroups.favor_fast_joins()
+    {
+        tracing::warn!(%error, "each start of a container waits for a grace period of the kernel");
+    }
+    let supervisor_cgroup = supervisor_cgroup(&cgroups, &config);
+    let host = HostConfig {
+        state: config.state.clone(),
+        program: std::env::current_exe().context("finding this program's own file")?,
+        cgroup: supervisor_cgroup.as_ref().map(|[group, _]| group.clone()),
+    };
+    let host = Host::open(host, stop.clone(), tasks.clone()).await?;
+    let compiler = ProcessCompiler {
+        program: std::env::current_exe()?,
+        fingerprint: host.engine_fingerprint().context("the supervisor went away at once")?,
+        limits: CompileLimits {
+            memory_bytes: config.compile.memory_bytes,
+            cpu_seconds: config.compile.cpu_seconds,
+            wall: Duration::from_secs(config.compile.wall_seconds),
+        },
+    };
+    let images = Images::open(images_config(&config), Arc::new(compiler)).await.context("opening the image store")?;
+    let network = Network::new(network_config(&config))?;
+    let watched = network.clone();
+    let watch_stop = stop.clone();
+    tasks.spawn(async move { watched.watch(watch_stop).await });
+
+    let socket = config.socket();
+    let listener = server::bind(&socket, config.socket_mode(), &config.socket_group)?;
+    let v1alpha2 = config.v1alpha2;
+    let parts = Parts { config, images, network, cgroups, host: host.clone() };
+    let runtime = Runtime::open(parts).await?;
+    tracing::info!(socket = %socket.display(), version = env!("CARGO_PKG_VERSION"), "serving the CRI");
+    // Not under systemd: nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+
+    let closing = CancellationToken::new();
+    let (runtime_service, image_service) = Arc::clone(&runtime).services();
+    let routes = Routes::new(runtime_service).add_service(image_service);
+    let served = tokio::spawn(server::serve(listener, socket, routes, v1alpha2, closing.clone(), drain));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("shutting down; pods run on");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    closing.cancel();
+    served.await??;
+    runtime.shutdown(drain).await;
+    if host.retire_if_idle().await {
+        remove_idle(supervisor_cgroup).await;
+    }
+    stop.cancel();
+    tasks.close();
+    if tokio::time::timeout(drain, tasks.wait()).await.is_err() {
+        tracing::warn!("background work was cut off");
+    }
+    Ok(())
+}
+
+/// One daemon per state directory.
+fn lock(state: &Path) -> anyhow::Result<File> {
+    std::fs::create_dir_all(state).with_context(|| format!("making {}", state.display()))?;
+    // Others may pass through, to sockets that have modes of their own, but not list it.
+    rustix::fs::chmod(state, rustix::fs::Mode::from_raw_mode(0o711))?;
+    let path = state.join("lock");
+    let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => bail!("another daemon works in {}; give this one a state directory of its own (--state)", state.display()),
+        Err(error) => Err(error).with_context(|| format!("locking {}", path.display())),
+    }
+}
+
+/// A group beside the pods', so that stopping the daemon's service does not end the supervisor.
+///
+/// The group, and its parent.
+fn supervisor_cgroup(cgroups: &Cgroups, config: &Config) -> Option<[Cgroup; 2]> {
+    let create = || -> anyhow::Result<[Cgroup; 2]> {
+        let parent = CgroupPath::from_cri(&config.cgroup.default_parent)?;
+        Ok([cgroups.create(&parent.join("supervisor")?)?, cgroups.open(&parent)])
+    };
+    create()
+        .inspect_err(|error| tracing::warn!("the supervisor stays in the daemon's cgroup, so stopping the service may end its pods: {error:#}"))
+        .ok()
+}
+
+/// The supervisor has ended: its group goes too, and the pods' parent unless a stopped container still has its group in there.
+async fn remove_idle(groups: Option<[Cgroup; 2]>) {
+    let Some(groups) = groups else { return };
+    let removed = tokio::task::spawn_blocking(move || groups.iter().try_for_each(Cgroup::remove)).await;
+    if let Ok(Err(error)) = removed {
+        tracing::debug!(%error, "a cgroup stays");
+    }
+}
+
+fn images_config(config: &Config) -> images::Config {
+    let mut images = images::Config::new(config.root.join("images"));
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    images.insecure_registries.clone_from(&config.images.insecure_registries);
+    images.max_parallel_downloads = count(config.images.max_parallel_downloads);
+    images.max_parallel_compiles = count(config.images.max_parallel_compiles);
+    images.limits.manifest_bytes = config.images.max_manifest_bytes;
+    images.limits.config_bytes = config.images.max_manifest_bytes;
+    images.limits.layer_bytes = config.images.max_layer_bytes;
+    images.limits.unpacked_bytes = config.images.max_unpacked_bytes;
+    images.limits.entries = config.images.max_entries;
+    images
+}
+
+fn network_config(config: &Config) -> NetworkConfig {
+    NetworkConfig {
+        conf_dir: config.network.conf_dir.clone(),
+        bin_dirs: config.network.bin_dirs.clone(),
+        cache_dir: config.cni_cache_dir(),
+        netns_dir: config.netns_dir(),
+        plugin_timeout: Duration::from_secs(config.network.plugin_timeout_seconds),
+    }
+}

@@ -1,0 +1,230 @@
+//! The configuration: every key, its default and its reason, and how a file is read.
+//!
+//! A key's doc comment is the text that `cri-wasm config` prints above it and that docs/configuration.md carries: the
+//! [`section!`] macro keeps type, default and words in one place, so they cannot drift apart. Values come from the
+//! defaults, then from the file, then from the command line ([`Overrides`]). An unknown key is an error, because a
+//! misspelt limit that is silently not there is worse than a daemon that does not start.
+
+#[macro_use]
+mod section;
+mod error;
+mod load;
+mod render;
+
+pub use error::ConfigError;
+pub use load::Overrides;
+pub use render::reference;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The file that is read where `--config` names none, if it is there.
+pub const DEFAULT_FILE: &str = "/etc/cri-wasm/config.toml";
+
+section! {
+    /// The whole configuration.
+    pub struct Config {
+        /// Where images, compiled code, container files and the mirror of the records lie: a disk that outlives a
+        /// reboot, on a filesystem that overlayfs accepts for writing.
+        pub root: PathBuf = PathBuf::from("/var/lib/cri-wasm"),
+        /// Where the live records, sockets and namespaces lie. It should be on tmpfs: a commit costs 30 µs there, and a
+        /// reboot takes it along with the pods it describes.
+        pub state: PathBuf = PathBuf::from("/run/cri-wasm"),
+        /// The socket that the kubelet and crictl talk to. Unset: `cri-wasm.sock` in the state directory.
+        pub socket: Option<PathBuf> = None,
+        /// The permissions of the socket, octal. Whoever may write to it is root on this node.
+        pub socket_mode: String = "0660".to_owned(),
+        /// The group that owns the socket, a name or a number.
+        pub socket_group: String = "root".to_owned(),
+        /// Whether the CRI also answers as `runtime.v1alpha2`, for kubelets 1.20 to 1.22.
+        pub v1alpha2: bool = false,
+        /// How long a daemon that was told to stop lets running calls finish, in seconds. Pods run on in any case.
+        pub drain_seconds: u64 = 10,
+        /// What the daemon writes to its standard error.
+        pub log: Log = Log::default(),
+        /// The runtime handlers that a RuntimeClass may name, a table each; `""` is for pods without a RuntimeClass.
+        /// A file that has any of these tables replaces both defaults.
+        pub handlers: BTreeMap<String, Handler> = default_handlers(),
+        /// How pods get their network, through CNI.
+        pub network: Network = Network::default(),
+        /// Where images come from, and how large they may be.
+        pub images: Images = Images::default(),
+        /// Bounds of the process that compiles one wasm file, which is untrusted input.
+        pub compile: Compile = Compile::default(),
+        /// Control groups.
+        pub cgroup: Cgroup = Cgroup::default(),
+        /// Bounds of every container.
+        pub limits: Limits = Limits::default(),
+    }
+}
+
+section! {
+    /// What the daemon writes to its standard error.
+    pub struct Log {
+        /// The least that is written: `error`, `warn`, `info`, `debug` or `trace`. The environment variable RUST_LOG
+        /// goes before it and can name modules (`info,cri_wasm::network=debug`).
+        pub level: LogLevel = LogLevel::Info,
+        /// `text` for people and journald, `json` for collectors: one object a line.
+        pub format: LogFormat = LogFormat::Text,
+    }
+}
+
+section! {
+    /// One runtime handler. It has no options yet; the table is there so that its name exists.
+    pub struct Handler {}
+}
+
+section! {
+    /// How pods get their network, through CNI.
+    pub struct Network {
+        /// Where CNI network configurations lie; the first by name is used.
+        pub conf_dir: PathBuf = PathBuf::from("/etc/cni/net.d"),
+        /// Where CNI plugins are looked for, in this order. The second is where Debian has them.
+        pub bin_dirs: Vec<PathBuf> = vec![PathBuf::from("/opt/cni/bin"), PathBuf::from("/usr/lib/cni")],
+        /// Where results of CNI plugins are kept for their CHECK and DEL. Unset: `cni` in the root directory. Not
+        /// shared with another runtime, whose pods a garbage collection would take for leftovers.
+        pub cache_dir: Option<PathBuf> = None,
+        /// Where the network namespaces of pods are pinned. Unset: `netns` in the state directory.
+        pub netns_dir: Option<PathBuf> = None,
+        /// How long one CNI plugin may take, in seconds, before it is killed. The kubelet itself waits four minutes for
+        /// a whole pod.
+        pub plugin_timeout_seconds: u64 = 60,
+    }
+}
+
+section! {
+    /// Where images come from, and how large they may be.
+    pub struct Images {
+        /// Registries (`host` or `host:port`) that are spoken to by plain HTTP. Loopback addresses need
+        /// not be named: they are tried with HTTPS first, then with HTTP.
+        pub insecure_registries: Vec<String> = Vec::new(),
+        /// How many layers are downloaded at once, over all pulls.
+        pub max_parallel_downloads: u32 = 3,
+        /// How many compile processes run at once, over all pulls. Each of them uses every processor it can get.
+        pub max_parallel_compiles: u32 = 1,
+        /// The largest manifest or image configuration, in bytes. Registries must take manifests of 4 MiB
+        /// (distribution-spec), and few take more.
+        pub max_manifest_bytes: u64 = 4 << 20,
+        /// The largest layer as it is downloaded, in bytes: above any image that wasm is shipped in.
+        pub max_layer_bytes: u64 = 8 << 30,
+        /// The largest layer once it is unpacked, in bytes: what a small download may grow to.
+        pub max_unpacked_bytes: u64 = 32 << 30,
+        /// The most files and directories in one layer. A full desktop system has about 300,000.
+        pub max_entries: u64 = 500_000,
+    }
+}
+
+section! {
+    /// Bounds of the process that compiles one wasm file, which is untrusted input.
+    pub struct Compile {
+        /// The memory of a compile process, in bytes. Compiling takes many times the size of the module.
+        pub memory_bytes: u64 = 2 << 30,
+        /// The processor time of a compile process, in seconds, over all its threads.
+        pub cpu_seconds: u64 = 300,
+        /// How long a compile process may take by the clock, in seconds.
+        pub wall_seconds: u64 = 300,
+    }
+}
+
+section! {
+    /// Control groups.
+    pub struct Cgroup {
+        /// Who makes the groups. `cgroupfs` is the only driver there is; the kubelet's `cgroupDriver` must agree.
+        pub driver: String = "cgroupfs".to_owned(),
+        /// The parent of pods that name none, which the kubelet's always do.
+        pub default_parent: String = "/cri-wasm".to_owned(),
+        /// Whether the kernel's option `favordynmods` is set on nodes with cgroup v1. It is node-wide. Without it, each
+        /// start of a container waits for a grace period of the kernel, about 10 ms; with it, forks cost a little more
+        /// on kernels before 6.18.
+        pub favor_fast_joins: bool = true,
+    }
+}
+
+section! {
+    /// Bounds of every container.
+    pub struct Limits {
+        /// How many files a guest's process may have open.
+        pub max_open_files: u64 = 65_536,
+    }
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What went wrong.
+    Error,
+    /// What may go wrong.
+    Warn,
+    /// What was done.
+    Info,
+    /// How it was done.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The name, as the file and RUST_LOG have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object.
+    Json,
+}
+
+fn default_handlers() -> BTreeMap<String, Handler> {
+    BTreeMap::from([(String::new(), Handler::default()), ("wasm".to_owned(), Handler::default())])
+}
+
+impl Config {
+    /// Reads `file`, which must be there, or [`DEFAULT_FILE`] if that is there; then puts the command line's values
+    /// over it, fills in the paths that follow from others, and checks every value.
+    pub fn load(file: Option<&Path>, overrides: Overrides) -> Result<Config, ConfigError> {
+        load::load(file, Path::new(DEFAULT_FILE), overrides)
+    }
+
+    /// The effective configuration as a file of its own: each key under its comment.
+    pub fn render(&self) -> String {
+        render::render(self)
+    }
+
+    /// The CRI socket.
+    pub fn socket(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| self.state.join("cri-wasm.sock"))
+    }
+
+    /// The permissions of the CRI socket. The text was checked when the configuration was loaded.
+    pub fn socket_mode(&self) -> u32 {
+        load::parse_mode(&self.socket_mode).unwrap_or(0o600)
+    }
+
+    /// Where results of CNI plugins are kept.
+    pub fn cni_cache_dir(&self) -> PathBuf {
+        self.network.cache_dir.clone().unwrap_or_else(|| self.root.join("cni"))
+    }
+
+    /// Where network namespaces are pinned.
+    pub fn netns_dir(&self) -> PathBuf {
+        self.network.netns_dir.clone().unwrap_or_else(|| self.state.join("netns"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

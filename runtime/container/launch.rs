@@ -1,0 +1,155 @@
+//! Gathers what a guest's process needs, as descriptors, and has the supervisor start it.
+//!
+//! All that can be missing or forbidden is found here, by the daemon, so that the error names it and StartContainer tells it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use thiserror::Error;
+use wasm_host::protocol::{DescriptorKind, GuestSpec, MAX_DESCRIPTORS, Mount, StreamKind};
+
+use super::bind::{self, MountPlan};
+use super::rootfs;
+use crate::cgroup::{Cgroup, CgroupError};
+use crate::host::{Host, HostError, Process};
+use crate::network::netns::{self, NetnsError};
+
+/// Descriptors that are no mounts: specification, code, root, log, network, three streams, OOM events, and a dozen cgroups.
+const OTHER_DESCRIPTORS: usize = 24;
+
+/// Everything about a start that is not in the specification itself.
+#[derive(Debug)]
+pub struct LaunchPlan {
+    /// Name of the guest: the container's id.
+    pub guest: String,
+    /// Its mounts and streams are filled in here.
+    pub spec: GuestSpec,
+    /// Compiled code, in the cache.
+    pub code: PathBuf,
+    /// Layers of the image, topmost first.
+    pub lower_dirs: Vec<PathBuf>,
+    /// Directory of the container that holds `upper` and `work`.
+    pub writable_dir: PathBuf,
+    /// In the order in which they are mounted.
+    pub mounts: Vec<MountPlan>,
+    /// CRI log file; absent: output is discarded.
+    pub log_path: Option<PathBuf>,
+    /// Pinned network namespace; absent: the host's.
+    pub netns: Option<PathBuf>,
+    /// Absent where the node has no cgroups.
+    pub cgroup: Option<Cgroup>,
+    /// FIFO that is the guest's standard input; absent: it is at its end from the start.
+    pub stdin_fifo: Option<PathBuf>,
+}
+
+/// A guest that could not be started; nothing of it is left.
+#[derive(Debug, Error)]
+pub enum LaunchError {
+    /// A file or mount of the container.
+    #[error("{what} {path}", path = path.display())]
+    Path {
+        /// What was being done.
+        what: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// More mounts than descriptors fit into one message.
+    #[error("{count} mounts are more than the {} that a container can have", MAX_DESCRIPTORS - OTHER_DESCRIPTORS)]
+    TooManyMounts {
+        /// As asked for.
+        count: usize,
+    },
+    /// Its cgroup cannot be joined.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// Its pod's network namespace has gone.
+    #[error(transparent)]
+    Network(#[from] NetnsError),
+    /// The supervisor or the guest's own process refused.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The daemon is ending.
+    #[error("the daemon is shutting down")]
+    Cancelled,
+}
+
+fn path_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LaunchError {
+    let path = path.to_owned();
+    move |source| LaunchError::Path { what, path, source }
+}
+
+/// Starts the guest and returns its process once its code is about to run.
+pub async fn launch(host: &Host, plan: LaunchPlan) -> Result<Process, LaunchError> {
+    let guest = plan.guest.clone();
+    // Mounts and files are system calls that may wait for a disk.
+    let gathered = tokio::task::spawn_blocking(move || gather(plan)).await.map_err(|_| LaunchError::Cancelled)?;
+    let (spec, descriptors) = gathered?;
+    Ok(host.launch(&guest, &spec, descriptors).await?)
+}
+
+type Gathered = (GuestSpec, Vec<(DescriptorKind, OwnedFd)>);
+
+fn gather(plan: LaunchPlan) -> Result<Gathered, LaunchError> {
+    if plan.mounts.len() > MAX_DESCRIPTORS - OTHER_DESCRIPTORS {
+        return Err(LaunchError::TooManyMounts { count: plan.mounts.len() });
+    }
+    let mut spec = plan.spec;
+    let mut descriptors = Vec::with_capacity(plan.mounts.len() + OTHER_DESCRIPTORS);
+
+    let code = rustix::fs::open(&plan.code, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| path_error("opening compiled code", &plan.code)(error.into()))?;
+    descriptors.push((DescriptorKind::Code, code));
+
+    rootfs::prepare(&plan.writable_dir).map_err(path_error("making the writable layer", &plan.writable_dir))?;
+    let root = rootfs::mount(&plan.lower_dirs, &plan.writable_dir)
+        .map_err(path_error("mounting the root file system over", &plan.writable_dir))?;
+    descriptors.push((DescriptorKind::Root, root));
+
+    spec.mounts.clear();
+    for mount in &plan.mounts {
+        let (tree, file) = bind::open(mount).map_err(path_error("mounting", &mount.host_path))?;
+        descriptors.push((DescriptorKind::Mount, tree));
+        spec.mounts.push(Mount { destination: mount.container_path.clone(), file });
+    }
+
+    if let Some(path) = &plan.log_path {
+        let log = open_log(path).map_err(path_error("opening the log", path))?;
+        descriptors.push((DescriptorKind::Log, log));
+    }
+    let output = if plan.log_path.is_some() { StreamKind::StreamLog } else { StreamKind::StreamNull };
+    spec.set_stdout(output);
+    spec.set_stderr(output);
+    if let Some(path) = &plan.stdin_fifo {
+        let stdin = rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| path_error("opening standard input", path)(error.into()))?;
+        descriptors.push((DescriptorKind::Stdin, stdin));
+        spec.set_stdin(StreamKind::StreamDescriptor);
+    } else {
+        spec.set_stdin(StreamKind::StreamNull);
+    }
+
+    if let Some(path) = &plan.netns {
+        descriptors.push((DescriptorKind::Netns, netns::open(path)?));
+    }
+    spec.host_network = plan.netns.is_none();
+    if let Some(cgroup) = &plan.cgroup {
+        descriptors.extend(cgroup.procs_files()?.into_iter().map(|file| (DescriptorKind::CgroupProcs, file)));
+        descriptors.extend(cgroup.oom_file().map(|file| (DescriptorKind::OomEvents, file)));
+    }
+    Ok((spec, descriptors))
+}
+
+/// Opens a CRI log for appending. The kubelet makes the directory; other clients may not.
+pub fn open_log(path: &Path) -> io::Result<OwnedFd> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    // A symbolic link that somebody laid at the log's place must not lead root elsewhere.
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    Ok(rustix::fs::open(path, flags, Mode::from_raw_mode(0o640))?)
+}

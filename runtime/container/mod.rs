@@ -1,0 +1,195 @@
+//! Containers: one guest each, with its record, its root filesystem, its mounts and its limits.
+//!
+//! [`metadata`] is what never changes, [`state`] what does; [`Container`] joins both and writes each change to its record before
+//! it can be seen. A container is composed once, when it is created: [`spec`] from request and image, with [`user`],
+//! [`entrypoint`] and [`mounts`]. It is started by [`launch`] over [`rootfs`] and [`bind`], ended by [`stop`], given back by
+//! [`release`].
+
+pub mod bind;
+pub mod entrypoint;
+pub mod launch;
+pub mod metadata;
+pub mod mounts;
+pub mod release;
+pub mod rootfs;
+pub mod signals;
+pub mod spec;
+pub mod state;
+pub mod stop;
+pub mod user;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::store::{ContainerId, IdError, Record, Store, StoreError, Table};
+
+pub use metadata::{
+    ContainerConfig, ContainerMetadata, GuestUser, ImageName, MountPropagation, MountRequest, ProcessSpec, ResolvedMount,
+    Resources, UserRequest,
+};
+pub use state::{ContainerEvent, ContainerState, ContainerStatus, Exit, TransitionError};
+
+/// A container as it lies on disk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContainerRecord {
+    /// What never changes.
+    pub metadata: ContainerMetadata,
+    /// What does.
+    pub status: ContainerStatus,
+}
+
+impl Record for ContainerRecord {
+    const TABLE: Table = Table::Containers;
+
+    fn id(&self) -> &str {
+        self.metadata.id.as_str()
+    }
+}
+
+/// Why a container did not change.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The event does not fit the state.
+    #[error(transparent)]
+    Transition(#[from] TransitionError),
+    /// The record cannot be written.
+    #[error("cannot record the container")]
+    Store(#[from] StoreError),
+}
+
+/// Directory of a container's own files: `upper` and `work` of its root filesystem.
+pub fn directory(root: &Path, id: &ContainerId) -> PathBuf {
+    root.join("containers").join(id.as_str())
+}
+
+/// A container in memory.
+#[derive(Debug)]
+pub struct Container {
+    metadata: ContainerMetadata,
+    status: watch::Sender<ContainerStatus>,
+    store: Arc<Store>,
+    /// Keeps the image's layers and code, also when the image is removed.
+    image: Mutex<Option<images::Hold>>,
+    /// Held while the container is started or removed. StopContainer does not take it: it must get through a long grace period
+    /// of another stop, and a removal must get through any.
+    pub operation: tokio::sync::Mutex<()>,
+}
+
+impl Container {
+    /// A container whose record is on disk already.
+    pub fn restore(record: ContainerRecord, image: Option<images::Hold>, store: Arc<Store>) -> Arc<Self> {
+        Arc::new(Self {
+            metadata: record.metadata,
+            status: watch::Sender::new(record.status),
+            store,
+            image: Mutex::new(image),
+            operation: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// A new container; its record is on disk when this returns.
+    pub fn create(metadata: ContainerMetadata, image: images::Hold, store: Arc<Store>) -> Result<Arc<Self>, StoreError> {
+        let record = ContainerRecord { metadata, status: ContainerStatus::created() };
+        store.put(&record)?;
+        Ok(Self::restore(record, Some(image), store))
+    }
+
+    /// Lets its image go, at its removal.
+    pub fn let_go_of_image(&self) {
+        self.image.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// What never changes.
+    pub fn metadata(&self) -> &ContainerMetadata {
+        &self.metadata
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &ContainerId {
+        &self.metadata.id
+    }
+
+    /// Where clients on this node write what its guest reads; `None`: it has no standard input.
+    pub fn stdin_fifo(&self, state: &Path) -> Option<PathBuf> {
+        self.metadata.config.stdin.then(|| state.join("containers").join(self.metadata.id.as_str()).join("stdin"))
+    }
+
+    /// What it is now.
+    pub fn status(&self) -> ContainerStatus {
+        self.status.borrow().clone()
+    }
+
+    /// Its state now.
+    pub fn state(&self) -> ContainerState {
+        self.status.borrow().state
+    }
+
+    /// Follows its status.
+    pub fn watch(&self) -> watch::Receiver<ContainerStatus> {
+        self.status.subscribe()
+    }
+
+    /// Applies an event: to the record first, then to memory. Returns whether anything changed.
+    pub fn apply(&self, event: ContainerEvent) -> Result<bool, ChangeError> {
+        // A guest's end is true whether it can be recorded or not; its exit record stays until the container goes.
+        let must = matches!(event, ContainerEvent::Ended(_));
+        let mut outcome = Ok(());
+        let changed = self.status.send_if_modified(|status| {
+            let next = match status.after(event) {
+                Ok(next) if next == *status => return false,
+                Ok(next) => next,
+                Err(error) => {
+                    outcome = Err(error.into());
+                    return false;
+                }
+            };
+            let record = ContainerRecord { metadata: self.metadata.clone(), status: next };
+            if let Err(error) = self.store.put(&record) {
+                outcome = Err(error.into());
+                if !must {
+                    return false;
+                }
+            }
+            *status = record.status;
+            true
+        });
+        outcome.map(|()| changed)
+    }
+}
+
+/// All containers by id.
+#[derive(Debug, Default)]
+pub struct Containers {
+    by_id: RwLock<BTreeMap<ContainerId, Arc<Container>>>,
+}
+
+impl Containers {
+    /// Adds a container.
+    pub fn insert(&self, container: Arc<Container>) {
+        self.by_id.write().unwrap_or_else(PoisonError::into_inner).insert(container.id().clone(), container);
+    }
+
+    /// Takes a container away.
+    pub fn remove(&self, id: &ContainerId) {
+        self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// The container of exactly this id.
+    pub fn get(&self, id: &str) -> Option<Arc<Container>> {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// The container of this id or of a unique beginning of it.
+    pub fn find(&self, id: &str) -> Result<Arc<Container>, IdError> {
+        crate::store::ids::find(&self.by_id.read().unwrap_or_else(PoisonError::into_inner), id)
+    }
+
+    /// All of them, in the order of their ids.
+    pub fn all(&self) -> Vec<Arc<Container>> {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}

@@ -1,0 +1,221 @@
+//! CreateContainer: image held → spec composed and checked → record. Nothing runs, and nothing is acquired but the record and,
+//! where a client wants to write to it, the FIFO of standard input.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use images::{ArtifactKind, FileKind, Image, Images, LookupError};
+
+use super::error::Error;
+use super::request_container;
+use crate::cgroup::CgroupPath;
+use crate::container::entrypoint::{Module, Node, Tree};
+use crate::container::spec::{self, ImageDefaults};
+use crate::container::{Container, ContainerConfig, ContainerMetadata, ProcessSpec, ResolvedMount, mounts, release, signals};
+use crate::proto::runtime::v1::{CreateContainerRequest, CreateContainerResponse};
+use crate::sandbox::{Sandbox, SandboxState, files};
+use crate::state::Runtime;
+use crate::store::{ContainerId, Reservation, Reserve, Table};
+
+/// The largest /etc/passwd or /etc/group that is read. Real ones have a few kB.
+const MAX_ACCOUNTS: u64 = 1 << 20;
+
+pub(super) async fn create(runtime: Arc<Runtime>, request: CreateContainerRequest) -> Result<CreateContainerResponse, Error> {
+    let sandbox = runtime.sandboxes.find(&request.pod_sandbox_id).map_err(Error::lookup("sandbox", &request.pod_sandbox_id))?;
+    let config = request_container::config(request.config)?;
+    let name = config.reserved_name(sandbox.id());
+    loop {
+        match runtime.container_names.reserve(&name) {
+            Reserve::Reserved(reservation) => {
+                let creation = make(Arc::clone(&runtime), sandbox, config, reservation);
+                let id = runtime.run_to_end(creation).await??;
+                runtime.container_names.claim(&name);
+                return Ok(CreateContainerResponse { container_id: id.to_string() });
+            }
+            Reserve::InProgress(pending) => pending.wait().await,
+            Reserve::Unclaimed(id) => {
+                if !runtime.containers.get(&id).is_some_and(|container| container.metadata().config == config) {
+                    return Err(Error::NameTaken { what: "container", name, id });
+                }
+                tracing::info!(container = id, "a container made for a caller that went away is handed to its retry");
+                runtime.container_names.claim(&name);
+                return Ok(CreateContainerResponse { container_id: id });
+            }
+            Reserve::Taken(id) => return Err(Error::NameTaken { what: "container", name, id }),
+        }
+    }
+}
+
+async fn make(
+    runtime: Arc<Runtime>,
+    sandbox: Arc<Sandbox>,
+    config: ContainerConfig,
+    reservation: Reservation,
+) -> Result<ContainerId, Error> {
+    // The sandbox can be neither stopped nor removed until the container is there for it to find.
+    let _operation = sandbox.operation.read().await;
+    require_ready(&sandbox)?;
+    let image = runtime
+        .images
+        .get(&config.image.image)
+        .ok_or_else(|| Error::NotFound { what: "image", id: config.image.image.clone() })?;
+    let hold = runtime.images.hold(&image.id).map_err(|_| Error::NotFound { what: "image", id: image.id.clone() })?;
+
+    let etc = files::directory(&runtime.config.state, sandbox.id());
+    let (images, image_of_spec, sandbox_of_spec) = (runtime.images.clone(), Arc::clone(&image), Arc::clone(&sandbox));
+    let composed = tokio::task::spawn_blocking(move || {
+        let composed = compose(&images, &image_of_spec, &config, &sandbox_of_spec.metadata().hostname, &etc);
+        composed.map(|(process, mounts)| (config, process, mounts))
+    });
+    let (config, process, mounts) =
+        composed.await.map_err(|_| Error::Unavailable("the daemon is shutting down".to_owned()))??;
+    // Found in the cache, as it was compiled at the pull. Looked at now so that a guest that cannot run is refused here.
+    let code = runtime.images.code(&process.module_digest).await?;
+    super::container_start::code_kind(&process.module, &code.report)?;
+
+    let id = ContainerId::generate();
+    let cgroup = CgroupPath::from_cri(&sandbox.metadata().cgroup_parent)?.join(id.as_str())?.to_string();
+    let metadata = ContainerMetadata {
+        id: id.clone(),
+        sandbox: sandbox.id().clone(),
+        created_at: wasm_host::protocol::now(),
+        image_id: image.id.clone(),
+        lower_dirs: runtime.images.lower_dirs(&image),
+        image_ref: image.repo_digests.first().unwrap_or(&image.id).clone(),
+        image_name: image_name(&config, &image),
+        log_path: log_path(&sandbox.metadata().config.log_directory, &config.log_path),
+        stop_signal: stop_signal(&config, &image)?,
+        process,
+        mounts,
+        cgroup,
+        config,
+    };
+    let stdin = metadata.config.stdin;
+    let container = Container::create(metadata, hold, Arc::clone(&runtime.store))?;
+    if stdin && let Err(error) = make_fifo(&runtime, &container) {
+        release::release(&runtime, &container).await?;
+        runtime.store.delete(Table::Containers, id.as_str())?;
+        return Err(error);
+    }
+    sandbox.add_container(id.clone());
+    runtime.containers.insert(container);
+    reservation.commit(id.as_str());
+    tracing::info!(container = %id, sandbox = %sandbox.id(), image = %image.id, "the container is created");
+    Ok(id)
+}
+
+pub(super) fn require_ready(sandbox: &Sandbox) -> Result<(), Error> {
+    match sandbox.state() {
+        SandboxState::Ready => Ok(()),
+        state => Err(Error::Precondition(format!("sandbox {} is in state {state:?}, not Ready", sandbox.id()))),
+    }
+}
+
+fn compose(
+    images: &Images,
+    image: &Image,
+    config: &ContainerConfig,
+    hostname: &str,
+    etc: &Path,
+) -> Result<(ProcessSpec, Vec<ResolvedMount>), Error> {
+    let accounts = |path: &str| match images.read_file(image, Path::new(path), MAX_ACCOUNTS) {
+        Ok(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
+        Err(LookupError::NotFound { .. } | LookupError::NotADirectory { .. } | LookupError::NotAFile { .. }) => Ok(String::new()),
+        Err(error) => Err(error),
+    };
+    let defaults = ImageDefaults {
+        entrypoint: image.config.entrypoint.clone(),
+        cmd: image.config.cmd.clone(),
+        env: image.config.env.clone(),
+        working_dir: image.config.working_dir.clone(),
+        user: image.config.user.clone(),
+        only_module: only_module(image),
+        passwd: accounts("/etc/passwd")?,
+        group: accounts("/etc/group")?,
+    };
+    let process = spec::compose(config, &defaults, hostname, &ImageTree { images, image })?;
+    let mounts = mounts::resolve(&config.mounts, etc, config.readonly_rootfs)?;
+    Ok((process, mounts))
+}
+
+fn only_module(image: &Image) -> Option<Module> {
+    let ArtifactKind::Artifact { module } = &image.kind else { return None };
+    let file = image.wasm.iter().find(|file| file.path == *module)?;
+    Some(Module { path: file.path.clone(), digest: file.digest.clone() })
+}
+
+/// An image's files, for the search of the entrypoint.
+struct ImageTree<'a> {
+    images: &'a Images,
+    image: &'a Image,
+}
+
+impl Tree for ImageTree<'_> {
+    fn look(&self, path: &Path) -> Result<Node, String> {
+        match self.images.lookup(self.image, path) {
+            Ok(found) => Ok(match found.kind {
+                FileKind::Wasm { digest } => Node::Wasm(Module { path: found.path, digest }),
+                FileKind::Elf => Node::Native,
+                FileKind::Script => Node::Script,
+                FileKind::Directory => Node::Directory,
+                FileKind::Other => Node::Other,
+            }),
+            Err(LookupError::NotFound { .. } | LookupError::NotADirectory { .. }) => Ok(Node::Missing),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// The kubelet names images by id, and shows what is answered here in the pod's status.
+fn image_name(config: &ContainerConfig, image: &Image) -> String {
+    let asked = &config.image.image;
+    let digits = asked.strip_prefix("sha256:").unwrap_or(asked);
+    let is_id = digits.len() >= 12 && image.id.strip_prefix("sha256:").is_some_and(|id| id.starts_with(digits));
+    if !is_id {
+        return asked.clone();
+    }
+    if !config.image.user_specified.is_empty() {
+        return config.image.user_specified.clone();
+    }
+    image.repo_tags.first().or(image.repo_digests.first()).unwrap_or(asked).clone()
+}
+
+fn log_path(directory: &str, path: &str) -> Option<PathBuf> {
+    if directory.is_empty() || path.is_empty() {
+        return None;
+    }
+    mounts::clean(&format!("{directory}/{path}")).map(PathBuf::from)
+}
+
+fn stop_signal(config: &ContainerConfig, image: &Image) -> Result<i32, Error> {
+    if config.stop_signal != 0 {
+        let name = crate::proto::runtime::v1::Signal::try_from(config.stop_signal).map_or("", |signal| signal.as_str_name());
+        return signals::number(name)
+            .ok_or_else(|| Error::Invalid(format!("the stop signal {} is not known", config.stop_signal)));
+    }
+    // An image with a signal that nobody knows still runs; it is stopped as any other.
+    Ok(signals::number(&image.config.stop_signal).unwrap_or(libc::SIGTERM))
+}
+
+fn make_fifo(runtime: &Runtime, container: &Container) -> Result<(), Error> {
+    let Some(path) = container.stdin_fifo(&runtime.config.state) else { return Ok(()) };
+    let failed = |action: &'static str| {
+        let path = path.clone();
+        move |source: std::io::Error| Error::Io { action, path, source }
+    };
+    std::fs::create_dir_all(runtime.container_state(container)).map_err(failed("make the directory of"))?;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600), 0)
+        .map_err(|error| failed("make the FIFO")(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_needs_a_directory_and_a_name() {
+        assert_eq!(log_path("/logs/", "app/0.log"), Some(PathBuf::from("/logs/app/0.log")));
+        assert_eq!(log_path("", "app/0.log"), None);
+        assert_eq!(log_path("/logs", ""), None);
+    }
+}

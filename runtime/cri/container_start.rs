@@ -1,0 +1,166 @@
+//! StartContainer: cgroup → launch → running. The guest's end is told by its supervisor.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use images::CodeReport;
+use wasm_host::protocol::CodeKind;
+
+use super::error::Error;
+use crate::cgroup::Limits;
+use crate::container::launch::{self, LaunchPlan};
+use crate::container::{
+    Container, ContainerEvent, ContainerState, Exit, ResolvedMount, Resources, bind::MountPlan, directory, spec,
+};
+use crate::host::Process;
+use crate::proto::runtime::v1::{StartContainerRequest, StartContainerResponse};
+use crate::sandbox::{Sandbox, network};
+use crate::state::Runtime;
+use crate::store::chain;
+
+pub(super) async fn start(runtime: Arc<Runtime>, request: StartContainerRequest) -> Result<StartContainerResponse, Error> {
+    let container = runtime.containers.find(&request.container_id).map_err(Error::lookup("container", &request.container_id))?;
+    let task = Arc::clone(&runtime);
+    runtime.run_to_end(async move { run(&task, &container).await }).await??;
+    Ok(StartContainerResponse {})
+}
+
+async fn run(runtime: &Runtime, container: &Arc<Container>) -> Result<(), Error> {
+    let sandbox_id = container.metadata().sandbox.as_str();
+    let sandbox = runtime.sandboxes.find(sandbox_id).map_err(Error::lookup("sandbox", sandbox_id))?;
+    // In this order, as RemovePodSandbox takes them.
+    let _sandbox = sandbox.operation.read().await;
+    let _operation = container.operation.lock().await;
+    // A wrong state of the container is told before one of the sandbox: it is what the caller asked about.
+    if container.state() == ContainerState::Created {
+        super::container_create::require_ready(&sandbox)?;
+    }
+    container.apply(ContainerEvent::Start)?;
+    match launch(runtime, container, &sandbox).await {
+        Ok(process) => {
+            let pid = process.pid;
+            set_oom_score(container, &process);
+            container.apply(ContainerEvent::Started(process))?;
+            tracing::info!(container = %container.id(), pid, "the guest runs");
+            Ok(())
+        }
+        Err(error) => {
+            // Whatever may have been started nevertheless, by a launch that was not answered in time, dies with its cgroup.
+            crate::events::release_cgroup(runtime, container).await;
+            crate::events::apply(container, Exit::start_failed(wasm_host::protocol::now(), chain(&error)));
+            Err(error)
+        }
+    }
+}
+
+async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> Result<Process, Error> {
+    let metadata = container.metadata();
+    let code = runtime.images.code(&metadata.process.module_digest).await?;
+    let mut spec = spec::guest_spec(metadata, sandbox.metadata(), runtime.config.limits.max_open_files);
+    spec.set_kind(code_kind(&metadata.process.module, &code.report)?);
+    let cgroup = runtime.cgroup_of(container);
+    if let Some(cgroup) = cgroup.clone() {
+        let cgroups = runtime.cgroups.clone();
+        let limits = metadata.config.resources.as_ref().map(limits).unwrap_or_default();
+        let made = tokio::task::spawn_blocking(move || cgroups.create(cgroup.path())?.apply(&limits)).await;
+        made.map_err(|_| Error::Unavailable("the daemon is shutting down".to_owned()))??;
+    }
+    let host_network = sandbox.metadata().config.host_network();
+    let plan = LaunchPlan {
+        guest: metadata.id.to_string(),
+        spec,
+        code: code.path,
+        lower_dirs: metadata.lower_dirs.clone(),
+        writable_dir: directory(&runtime.config.root, &metadata.id),
+        mounts: metadata.mounts.iter().map(mount).collect(),
+        log_path: metadata.log_path.clone(),
+        netns: if host_network { None } else { Some(network::namespace(runtime, sandbox.metadata())) },
+        cgroup,
+        stdin_fifo: container.stdin_fifo(&runtime.config.state),
+    };
+    Ok(launch::launch(&runtime.host, plan).await?)
+}
+
+/// Written whatever was asked for: guests would inherit the supervisor's own value, which protects it from the OOM killer.
+fn set_oom_score(container: &Container, process: &Process) {
+    let asked = container.metadata().config.resources.as_ref().map_or(0, |resources| resources.oom_score_adj);
+    let path = format!("/proc/{}/oom_score_adj", process.pid);
+    // A guest that has ended already needs none.
+    if process.is_alive()
+        && let Err(error) = std::fs::write(path, asked.clamp(-1000, 1000).to_string())
+    {
+        tracing::warn!(container = %container.id(), asked, %error, "the guest keeps the supervisor's oom_score_adj");
+    }
+}
+
+/// How the code is run; refused where there is nothing to run in it.
+pub(super) fn code_kind(module: &Path, report: &CodeReport) -> Result<CodeKind, Error> {
+    match (report.kind.as_str(), report.world.as_str()) {
+        ("module", "command") => Ok(CodeKind::ModuleCommand),
+        ("component", "command") => Ok(CodeKind::ComponentCommand),
+        (kind, "http") => Err(Error::Unimplemented(format!(
+            "{} is a {kind} that serves wasi:http; this runtime runs commands only, as yet",
+            module.display()
+        ))),
+        (kind, world) => Err(Error::Precondition(format!(
+            "{} is a {kind} of the world {world:?}: it has neither _start nor wasi:cli/run, so there is nothing to run",
+            module.display()
+        ))),
+    }
+}
+
+fn mount(mount: &ResolvedMount) -> MountPlan {
+    MountPlan {
+        host_path: mount.host_path.clone(),
+        container_path: mount.container_path.clone(),
+        readonly: mount.readonly,
+        recursive_readonly: mount.recursive_readonly,
+        propagation: mount.propagation.into(),
+    }
+}
+
+/// CRI's zero and empty mean "not given".
+fn limits(resources: &Resources) -> Limits {
+    let given = |value: i64| (value != 0).then_some(value);
+    let positive = |value: i64| u64::try_from(value).ok().filter(|value| *value != 0);
+    let text = |value: &String| (!value.is_empty()).then(|| value.clone());
+    Limits {
+        memory_bytes: given(resources.memory_limit),
+        swap_bytes: given(resources.memory_swap_limit),
+        cpu_shares: positive(resources.cpu_shares),
+        cpu_quota_us: given(resources.cpu_quota),
+        cpu_period_us: positive(resources.cpu_period),
+        cpuset_cpus: text(&resources.cpuset_cpus),
+        cpuset_mems: text(&resources.cpuset_mems),
+        pids: None,
+        hugepages: resources.hugepages.clone(),
+        unified: resources.unified.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(kind: &str, world: &str) -> CodeReport {
+        CodeReport { kind: kind.into(), world: world.into(), wasi: "p1".into(), imports: Vec::new() }
+    }
+
+    #[test]
+    fn only_commands_are_run() {
+        let path = Path::new("/a.wasm");
+        assert_eq!(code_kind(path, &report("module", "command")).unwrap(), CodeKind::ModuleCommand);
+        assert_eq!(code_kind(path, &report("component", "command")).unwrap(), CodeKind::ComponentCommand);
+        assert_eq!(code_kind(path, &report("component", "http")).unwrap_err().code(), tonic::Code::Unimplemented);
+        assert_eq!(code_kind(path, &report("module", "reactor")).unwrap_err().code(), tonic::Code::FailedPrecondition);
+    }
+
+    #[test]
+    fn resources_that_are_not_given_set_no_limit() {
+        assert_eq!(limits(&Resources::default()), Limits::default());
+        let resources = Resources { memory_limit: 1 << 20, cpu_quota: -1, cpuset_cpus: "0".into(), ..Resources::default() };
+        let limits = limits(&resources);
+        assert_eq!((limits.memory_bytes, limits.cpu_quota_us, limits.cpu_shares), (Some(1 << 20), Some(-1), None));
+        assert_eq!(limits.cpuset_cpus.as_deref(), Some("0"));
+    }
+}

@@ -1,0 +1,39 @@
+//! The CRI: the only room that knows its messages and `tonic::Status`.
+//!
+//! A file per RPC, noun first. [`service`] is what tonic calls: one wrapper for all of them, which gates, logs and maps errors
+//! ([`error`]). `request_*` turn messages into our own types and check them; `answer_*` turn our types into messages.
+
+mod answer_container;
+mod answer_image;
+mod answer_sandbox;
+pub mod error;
+mod filter;
+mod request_container;
+mod request_sandbox;
+mod service;
+
+mod runtime_config;
+mod runtime_status;
+mod runtime_version;
+
+mod sandbox_list;
+mod sandbox_remove;
+mod sandbox_run;
+mod sandbox_status;
+mod sandbox_stop;
+
+mod container_create;
+mod container_list;
+mod container_log_reopen;
+mod container_remove;
+mod container_start;
+mod container_status;
+mod container_stop;
+
+mod image_fs_info;
+mod image_list;
+mod image_pull;
+mod image_remove;
+mod image_status;
+
+pub use service::Service;

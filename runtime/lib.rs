@@ -1,0 +1,46 @@
+//! cri-wasm, a CRI runtime for WebAssembly: the daemon that a kubelet talks to, and the command line.
+//!
+//! The modules in reading order. `ARCHITECTURE.md` draws the whole.
+
+/// The CRI's messages and services, generated from `proto/`.
+#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated code; its comments stand in api.proto")]
+pub mod proto {
+    /// Package `runtime.v1`.
+    pub mod runtime {
+        /// Version 1 of the CRI.
+        pub mod v1 {
+            tonic::include_proto!("runtime.v1");
+            /// The same as a serialized `FileDescriptorSet`.
+            pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cri.descriptors"));
+        }
+    }
+}
+
+pub mod config;
+pub mod logging;
+
+pub mod server;
+
+pub mod cri;
+
+pub mod state;
+
+pub mod sandbox;
+
+#[allow(unsafe_code, reason = "mount_setattr, which rustix lacks")]
+pub mod container;
+pub mod store;
+
+pub mod events;
+pub mod recovery;
+
+pub mod host;
+
+pub mod compiler;
+
+pub mod cgroup;
+pub mod network;
+
+#[allow(unsafe_code, reason = "tries system calls that have no safe wrapper")]
+pub mod check;
+pub mod cli;

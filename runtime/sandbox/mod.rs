@@ -1,0 +1,177 @@
+//! Pod sandboxes: a network namespace, a place in the cgroups and a record. A sandbox has no process of its own.
+//!
+//! [`metadata`] is what never changes, [`state`] what does; [`Sandbox`] joins both and writes each change to its record before it
+//! can be seen. [`files`] are the three files that the pods share (`/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`),
+//! [`network`] the namespace and what CNI puts into it, [`sysctls`] the kernel settings of a pod, [`release`] stops a sandbox and
+//! gives back what a sandbox holds.
+
+pub mod files;
+pub mod metadata;
+pub mod network;
+pub mod release;
+pub mod state;
+pub mod sysctls;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::store::{ContainerId, IdError, Record, SandboxId, Store, StoreError, Table};
+
+pub use metadata::{
+    DnsConfig, NamespaceMode, Namespaces, PortMapping, PortProtocol, SandboxConfig, SandboxMetadata, SandboxName,
+};
+pub use state::{Held, PodAddresses, SandboxEvent, SandboxState, SandboxStatus, TransitionError};
+
+/// A sandbox as it lies on disk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SandboxRecord {
+    /// What never changes.
+    pub metadata: SandboxMetadata,
+    /// What does.
+    pub status: SandboxStatus,
+}
+
+impl Record for SandboxRecord {
+    const TABLE: Table = Table::Sandboxes;
+
+    fn id(&self) -> &str {
+        self.metadata.id.as_str()
+    }
+}
+
+/// Why a sandbox did not change.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The event does not fit the state.
+    #[error(transparent)]
+    Transition(#[from] TransitionError),
+    /// The record cannot be written.
+    #[error("cannot record the sandbox")]
+    Store(#[from] StoreError),
+}
+
+/// A sandbox in memory.
+#[derive(Debug)]
+pub struct Sandbox {
+    metadata: SandboxMetadata,
+    status: watch::Sender<SandboxStatus>,
+    containers: Mutex<BTreeSet<ContainerId>>,
+    store: Arc<Store>,
+    /// Held shared while a container is created or started in it, and alone while the sandbox is stopped or removed.
+    pub operation: tokio::sync::RwLock<()>,
+}
+
+impl Sandbox {
+    /// A sandbox whose record is on disk already.
+    pub fn restore(record: SandboxRecord, store: Arc<Store>) -> Arc<Self> {
+        Arc::new(Self {
+            metadata: record.metadata,
+            status: watch::Sender::new(record.status),
+            containers: Mutex::default(),
+            store,
+            operation: tokio::sync::RwLock::new(()),
+        })
+    }
+
+    /// A new sandbox, in state Creating; its record is on disk when this returns.
+    pub fn create(metadata: SandboxMetadata, held: Held, store: Arc<Store>) -> Result<Arc<Self>, StoreError> {
+        let record = SandboxRecord { metadata, status: SandboxStatus::creating(held) };
+        store.put(&record)?;
+        Ok(Self::restore(record, store))
+    }
+
+    /// What never changes.
+    pub fn metadata(&self) -> &SandboxMetadata {
+        &self.metadata
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &SandboxId {
+        &self.metadata.id
+    }
+
+    /// What it is now.
+    pub fn status(&self) -> SandboxStatus {
+        self.status.borrow().clone()
+    }
+
+    /// Its state now.
+    pub fn state(&self) -> SandboxState {
+        self.status.borrow().state
+    }
+
+    /// Applies an event: to the record first, then to memory.
+    pub fn apply(&self, event: SandboxEvent) -> Result<(), ChangeError> {
+        let mut outcome = Ok(());
+        self.status.send_if_modified(|status| match self.after(status, event) {
+            Ok(next) => {
+                let changed = *status != next;
+                *status = next;
+                changed
+            }
+            Err(error) => {
+                outcome = Err(error);
+                false
+            }
+        });
+        outcome
+    }
+
+    fn after(&self, status: &SandboxStatus, event: SandboxEvent) -> Result<SandboxStatus, ChangeError> {
+        let next = status.after(event)?;
+        if next != *status {
+            self.store.put(&SandboxRecord { metadata: self.metadata.clone(), status: next.clone() })?;
+        }
+        Ok(next)
+    }
+
+    /// Ids of its containers, in any state.
+    pub fn containers(&self) -> Vec<ContainerId> {
+        self.lock().iter().cloned().collect()
+    }
+
+    /// A container has been made in it.
+    pub fn add_container(&self, id: ContainerId) {
+        self.lock().insert(id);
+    }
+
+    /// A container of it is gone.
+    pub fn forget_container(&self, id: &ContainerId) {
+        self.lock().remove(id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<ContainerId>> {
+        self.containers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All sandboxes by id.
+#[derive(Debug, Default)]
+pub struct Sandboxes {
+    by_id: RwLock<BTreeMap<SandboxId, Arc<Sandbox>>>,
+}
+
+impl Sandboxes {
+    /// Adds a sandbox.
+    pub fn insert(&self, sandbox: Arc<Sandbox>) {
+        self.by_id.write().unwrap_or_else(PoisonError::into_inner).insert(sandbox.id().clone(), sandbox);
+    }
+
+    /// Takes a sandbox away.
+    pub fn remove(&self, id: &SandboxId) {
+        self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// The sandbox of this id or of a unique beginning of it.
+    pub fn find(&self, id: &str) -> Result<Arc<Sandbox>, IdError> {
+        crate::store::ids::find(&self.by_id.read().unwrap_or_else(PoisonError::into_inner), id)
+    }
+
+    /// All of them, in the order of their ids.
+    pub fn all(&self) -> Vec<Arc<Sandbox>> {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}

@@ -1,0 +1,130 @@
+//! The guests, a constant each, and the images that the suites run them from.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use cri_wasm::proto::runtime::v1::{ContainerConfig, ContainerMetadata, ImageSpec, LinuxContainerConfig};
+
+use super::image::Image;
+use super::missing;
+use super::registry::Registry;
+
+/// A guest program, pushed as a wasm artifact of its own when a test first asks for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Guest {
+    name: &'static str,
+    source: Source,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    /// A file that examples/build makes.
+    Built,
+    /// WebAssembly text.
+    Text(&'static str),
+}
+
+/// The guest of most tests: its arguments say what it does (tests/guests/probe).
+pub const PROBE: Guest = Guest { name: "probe", source: Source::Built };
+/// The same program as a command component of WASI 0.2.
+pub const PROBE_P2: Guest = Guest { name: "probe.p2", source: Source::Built };
+/// Serves and connects through the sockets of WASI 0.2 (tests/guests/sockets).
+pub const SOCKETS: Guest = Guest { name: "sockets.p2", source: Source::Built };
+/// A command component of WASI 0.3 (tests/guests/p3).
+pub const P3: Guest = Guest { name: "p3", source: Source::Built };
+
+macro_rules! text {
+    ($($(#[$doc:meta])* $constant:ident = $name:literal;)*) => {
+        $($(#[$doc])* pub const $constant: Guest = Guest {
+            name: $name,
+            source: Source::Text(include_str!(concat!("../../guests/text/", $name, ".wat"))),
+        };)*
+    };
+}
+
+text! {
+    /// Calls proc_exit with its argument, whatever number of 32 bits that is.
+    EXIT_CODE = "exit-code";
+    /// Writes `hello` and ends.
+    FIRST_LINE = "first-line";
+    /// Grows its memory until it is refused (then it ends with 3) or killed.
+    GROW = "grow";
+    /// Has no `_start`.
+    NO_START = "no-start";
+    /// Computes for ever.
+    SPIN = "spin";
+    TRAP_BOUNDS = "trap-bounds";
+    TRAP_CALL_TYPE = "trap-call-type";
+    TRAP_DIVIDE = "trap-divide";
+    TRAP_STACK = "trap-stack";
+    TRAP_START = "trap-start";
+    /// Writes `before the trap`, then `unreachable` below `outer` and `middle`.
+    TRAP_UNREACHABLE = "trap-unreachable";
+}
+
+impl Guest {
+    /// Its binary, or `None` after the test was skipped.
+    pub fn wasm(&self) -> Option<Vec<u8>> {
+        match self.source {
+            Source::Text(text) => Some(wat::parse_str(text).expect("valid WebAssembly text")),
+            Source::Built => {
+                let path = built_directory().join(format!("{}.wasm", self.name));
+                let bytes = std::fs::read(&path).ok();
+                if bytes.is_none() {
+                    missing::skip(&format!("the guest {} (examples/build makes it)", path.display()));
+                }
+                bytes
+            }
+        }
+    }
+
+    /// Pushes it unless that has been done. `None`: the test was skipped.
+    pub fn push(&self) -> Option<()> {
+        static PUSHED: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+        let registry = Registry::shared()?;
+        let wasm = self.wasm()?;
+        let mut pushed = PUSHED.lock().unwrap_or_else(PoisonError::into_inner);
+        if pushed.insert(self.name) {
+            registry.push(&self.repository(), "1", &Image::artifact(&wasm));
+        }
+        Some(())
+    }
+
+    fn repository(&self) -> String {
+        format!("guests/{}", self.name)
+    }
+
+    /// What it is pulled as. To be asked for only after [`Guest::push`].
+    pub fn reference(&self) -> String {
+        Registry::shared().expect("the guest was pushed").reference(&format!("{}:1", self.repository()))
+    }
+
+    /// A container of it, with these arguments and a log of the container's name.
+    pub fn container(&self, name: &str, args: &[&str]) -> ContainerConfig {
+        container(&self.reference(), name, args)
+    }
+}
+
+/// A container of an image, with these arguments and a log of the container's name.
+pub fn container(image: &str, name: &str, args: &[&str]) -> ContainerConfig {
+    ContainerConfig {
+        metadata: Some(ContainerMetadata { name: name.to_owned(), attempt: 0 }),
+        image: Some(ImageSpec { image: image.to_owned(), ..ImageSpec::default() }),
+        args: args.iter().map(|word| (*word).to_owned()).collect(),
+        log_path: format!("{name}.log"),
+        linux: Some(LinuxContainerConfig::default()),
+        ..ContainerConfig::default()
+    }
+}
+
+/// Where examples/build puts what it makes.
+fn built_directory() -> PathBuf {
+    let named = std::env::var_os("CRI_WASM_GUESTS").filter(|value| !value.is_empty()).map(PathBuf::from);
+    named.unwrap_or_else(|| missing::cache().join("guests"))
+}
+
+/// The words of a line, for arguments that have no spaces in them.
+pub fn words(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
+}

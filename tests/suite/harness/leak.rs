@@ -1,0 +1,114 @@
+//! What a node holds of the machine: to be the same before and after.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::place::{Place, cgroups_of, mounts_of};
+use super::process::{self, Process};
+
+/// How long what is given back may take to be gone.
+const SETTLES: Duration = Duration::from_secs(5);
+
+/// Everything that belongs to one node, by kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holdings(BTreeMap<&'static str, BTreeSet<String>>);
+
+impl Holdings {
+    /// Looks at the whole machine.
+    pub fn of(place: &Place) -> Holdings {
+        let processes = process::of_place(&place.name);
+        let mut held = Holdings::default();
+        for process in &processes {
+            held.add("process", format!("{} {}", process.pid, process.arguments.join(" ")));
+            // What a guest's process has open goes with it.
+            if process.role() == "serve" || is_supervisor(process, &processes) {
+                held.add_descriptors(process);
+                for path in process::mount_points(&process.pid.to_string()) {
+                    if path.components().any(|part| part.as_os_str() == place.name.as_str()) && !path.starts_with("/run/netns") {
+                        held.add("mount", format!("{} as {} sees it", path.display(), process.role()));
+                    }
+                }
+            }
+        }
+        mounts_of(&place.name).iter().for_each(|path| held.add("mount", path.display().to_string()));
+        cgroups_of(&place.name).iter().for_each(|path| held.add("cgroup", path.display().to_string()));
+        held.add_files(&place.state);
+        held.add_files(&place.root);
+        held
+    }
+
+    /// What is there now and was not before, as `kind: what` lines.
+    pub fn beyond(&self, before: &Holdings) -> Vec<String> {
+        let nothing = BTreeSet::new();
+        let lines = self.0.iter().flat_map(|(kind, now)| {
+            let before = before.0.get(kind).unwrap_or(&nothing);
+            now.difference(before).map(move |what| format!("{kind}: {what}"))
+        });
+        lines.collect()
+    }
+
+    fn add(&mut self, kind: &'static str, what: String) {
+        self.0.entry(kind).or_default().insert(what);
+    }
+
+    fn add_descriptors(&mut self, process: &Process) {
+        let tcp: BTreeSet<String> =
+            process::tcp_sockets(process.pid).into_iter().map(|inode| format!("socket:[{inode}]")).collect();
+        let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+        for target in process::descriptors(process.pid) {
+            let target = target.display().to_string();
+            // Connections to registries stay open for a while, to be used again.
+            if !tcp.contains(&target) {
+                // Sockets, pipes and the like have a number that is never the same again.
+                let kind = target.split_once(":[").map_or(target.as_str(), |(kind, _)| kind).to_owned();
+                *counts.entry(kind).or_default() += 1;
+            }
+        }
+        for (target, count) in counts {
+            for number in 1..=count {
+                self.add("descriptor", format!("{} of {}: {target} ({number})", process.role(), process.pid));
+            }
+        }
+    }
+
+    fn add_files(&mut self, directory: &Path) {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            let path = entry.path();
+            self.add("file", path.display().to_string());
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                self.add_files(&path);
+            }
+        }
+    }
+}
+
+/// A supervisor's own process, not one that it has forked: those have its arguments.
+pub fn is_supervisor(process: &Process, all: &[Process]) -> bool {
+    process.role() == "host" && !all.iter().any(|other| other.pid == process.parent && other.role() == "host")
+}
+
+/// Fails if, once everything has settled, there is anything that was not there before.
+pub fn assert_none(place: &Place, before: &Holdings) {
+    let begin = Instant::now();
+    loop {
+        let more = Holdings::of(place).beyond(before);
+        if more.is_empty() {
+            return;
+        }
+        assert!(begin.elapsed() < SETTLES, "left behind:\n  {}", more.join("\n  "));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The supervisors of a place.
+pub fn supervisors(place: &Place) -> Vec<Process> {
+    let all = process::of_place(&place.name);
+    all.iter().filter(|process| is_supervisor(process, &all)).cloned().collect()
+}
+
+/// Where a container's cgroup lies, hierarchy by hierarchy.
+pub fn cgroups_of_container(place: &Place, container: &str) -> Vec<PathBuf> {
+    let names = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().contains(container));
+    cgroups_of(&place.name).into_iter().filter(|path| names(path)).collect()
+}

@@ -1,0 +1,35 @@
+//! Black-box suites: a private daemon for each test, spoken to over its socket as a kubelet does, with a real registry and real
+//! CNI plugins. A file per subject; a test's name says what the runtime does.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
+mod harness;
+
+mod v1alpha2;
+mod version_status;
+
+mod network;
+mod network_failures;
+mod sandbox;
+
+mod command;
+mod container;
+mod container_failures;
+mod exit;
+mod files;
+mod log;
+mod user;
+mod wasi;
+
+mod images;
+mod images_refused;
+
+mod config_cli;
+mod records;
+mod restart;

@@ -1,0 +1,76 @@
+//! What a compiled file is, and whether guests are given all that it imports.
+
+use wasmtime::component::Component;
+use wasmtime::{ExternType, Module, Store};
+
+use super::report::{Artifact, CompileError};
+use crate::guest::Prepared;
+
+/// Most names of a list, in a message and in the result: a hostile file has a million.
+const NAMED_IMPORTS: usize = 1000;
+const NAMED_UNKNOWN: usize = 10;
+
+pub(super) fn module(prepared: &Prepared, module: &Module) -> Result<Artifact, CompileError> {
+    let imports: Vec<String> =
+        module.imports().take(NAMED_IMPORTS).map(|import| format!("{}.{}", import.module(), import.name())).collect();
+    // All names that are missing, rather than the first that wasmtime comes upon.
+    let state = prepared.probe();
+    let mut store = Store::new(prepared.engine(), state);
+    let mut unknown = Vec::new();
+    for import in module.imports() {
+        let name = format!("{}.{}", import.module(), import.name());
+        if prepared.modules.get_by_import(&mut store, &import).is_none() && !unknown.contains(&name) {
+            unknown.push(name);
+            if unknown.len() > NAMED_UNKNOWN {
+                break;
+            }
+        }
+    }
+    if !unknown.is_empty() {
+        let more = if unknown.len() > NAMED_UNKNOWN { " and others" } else { "" };
+        unknown.truncate(NAMED_UNKNOWN);
+        let names = unknown.join(", ");
+        return Err(CompileError::unknown_import(format!("the module imports {names}{more}, which no guest is given")));
+    }
+    // Names fit; now the types.
+    prepared.modules.instantiate_pre(module).map_err(|error| CompileError::unknown_import(format!("{error:#}")))?;
+    let function = |name| matches!(module.get_export(name), Some(ExternType::Func(_)));
+    let world = match () {
+        () if function("_start") => "command",
+        () if function("_initialize") => "reactor",
+        () => "library",
+    };
+    let uses = |name| module.imports().any(|import| import.module() == name);
+    let wasi = match () {
+        () if uses("wasi_snapshot_preview1") => "p1",
+        () if uses("wasi_unstable") => "p0",
+        () => "none",
+    };
+    Ok(Artifact { kind: "module", world, wasi, imports })
+}
+
+pub(super) fn component(prepared: &Prepared, component: &Component) -> Result<Artifact, CompileError> {
+    let engine = prepared.engine();
+    let types = component.component_type();
+    let imports: Vec<&str> = types.imports(engine).map(|(name, _)| name).collect();
+    let exports: Vec<&str> = types.exports(engine).map(|(name, _)| name).collect();
+    // The error names the import, and what is missing in it.
+    prepared.components.instantiate_pre(component).map_err(|error| CompileError::unknown_import(format!("{error:#}")))?;
+    let exported = |prefix: &str| exports.iter().any(|name| name.starts_with(prefix));
+    let world = match () {
+        () if exported("wasi:cli/run@") => "command",
+        () if exported("wasi:http/incoming-handler@") || exported("wasi:http/handler@") => "http",
+        () if exports.is_empty() => "library",
+        () => "reactor",
+    };
+    let uses = |version: &str| {
+        imports.iter().chain(&exports).any(|name| name.starts_with("wasi:") && name.contains(version))
+    };
+    let wasi = match () {
+        () if uses("@0.3.") => "p3",
+        () if uses("@0.2.") => "p2",
+        () => "none",
+    };
+    let imports = imports.into_iter().take(NAMED_IMPORTS).map(str::to_owned).collect();
+    Ok(Artifact { kind: "component", world, wasi, imports })
+}

@@ -1,0 +1,172 @@
+//! The compiler in processes of its own, as the daemon starts it.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::CompileLimits;
+use crate::guest::testing::{Guest, compile};
+use crate::protocol::CodeKind;
+
+const ENOUGH: CompileLimits = CompileLimits { memory_bytes: 1 << 30, cpu_seconds: 60 };
+
+struct Compiled {
+    status: Option<i32>,
+    line: Value,
+    code: Vec<u8>,
+}
+
+fn compile_as(name: &str, wasm: &[u8], limits: CompileLimits) -> Compiled {
+    let directory = tempfile::tempdir().unwrap();
+    let (input, output) = (directory.path().join(name), directory.path().join("code"));
+    fs::write(&input, wasm).unwrap();
+    let (status, line) = compile(&input, &output, limits);
+    Compiled { status, line, code: fs::read(output).unwrap_or_default() }
+}
+
+fn compile_wat(wat: &str) -> Compiled {
+    compile_as("file", &wat::parse_str(wat).unwrap(), ENOUGH)
+}
+
+impl Compiled {
+    fn error(&self) -> (&str, &str) {
+        assert_eq!(self.status, Some(1), "{}", self.line);
+        assert!(self.code.is_empty());
+        (self.line["error"]["code"].as_str().unwrap(), self.line["error"]["message"].as_str().unwrap())
+    }
+}
+
+const COMMAND: &str = r#"(module
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 1)
+    (func (export "_start") (call $exit (i32.const 42))))"#;
+
+#[test]
+fn a_module_is_compiled_and_runs() {
+    let compiled = compile_wat(COMMAND);
+    let imports = ["wasi_snapshot_preview1.proc_exit"];
+    assert_eq!(compiled.line, json!({"ok": {"kind": "module", "world": "command", "wasi": "p1", "imports": imports}}));
+    assert_eq!(compiled.status, Some(0));
+    assert_eq!(Guest::of(CodeKind::ModuleCommand, &compiled.code).run().outcome.exit_code, 42);
+}
+
+#[test]
+fn worlds_are_told_apart() {
+    for (wat, world, wasi) in [
+        (r#"(module (func (export "_start")))"#, "command", "none"),
+        (r#"(module (func (export "_initialize")))"#, "reactor", "none"),
+        (r#"(module (memory (export "_start") 1))"#, "library", "none"),
+        (r#"(module (import "wasi_unstable" "sched_yield" (func (result i32))) (func (export "_start")))"#, "command", "p0"),
+        ("(component)", "library", "none"),
+        (r#"(component (instance (export "wasi:cli/run@0.2.4")))"#, "command", "p2"),
+        (r#"(component (instance (export "wasi:cli/run@0.3.0")))"#, "command", "p3"),
+        (r#"(component (instance (export "wasi:http/incoming-handler@0.2.0")))"#, "http", "p2"),
+        (r#"(component (instance (export "a:b/c")))"#, "reactor", "none"),
+    ] {
+        let compiled = compile_wat(wat);
+        let artifact = &compiled.line["ok"];
+        assert_eq!((artifact["world"].as_str(), artifact["wasi"].as_str()), (Some(world), Some(wasi)), "{wat} {}", compiled.line);
+    }
+}
+
+#[test]
+fn unknown_imports_of_modules_are_all_named() {
+    let compiled = compile_wat(
+        r#"(module
+            (import "env" "memory" (memory 1))
+            (import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))
+            (import "wasi" "thread-spawn" (func (param i32) (result i32))))"#,
+    );
+    let expected = "the module imports env.memory, wasi.thread-spawn, which no guest is given";
+    assert_eq!(compiled.error(), ("unknown_import", expected));
+}
+
+#[test]
+fn imports_of_another_type_are_named() {
+    let compiled = compile_wat(r#"(module (import "wasi_snapshot_preview1" "sched_yield" (func (param i64))))"#);
+    let (code, message) = compiled.error();
+    assert!(code == "unknown_import" && message.contains("wasi_snapshot_preview1::sched_yield"), "{message}");
+}
+
+#[test]
+fn unknown_imports_of_components_are_named() {
+    let compiled = compile_wat(r#"(component (import "wasi:http/types@0.2.0" (instance (export "f" (func)))))"#);
+    let (code, message) = compiled.error();
+    assert!(code == "unknown_import" && message.contains("wasi:http/types@0.2.0"), "{message}");
+}
+
+#[test]
+fn files_that_are_not_valid_wasm_are_refused_with_the_place() {
+    // Well-formed, but its function returns nothing where it should return a number.
+    let broken = wat::parse_str("(module (func (result i32)))").unwrap();
+    for wasm in [b"".as_slice(), b"\0asm", b"\0asm\x02\0\0\0", b"(module)", b"\x7fELF", &broken] {
+        let compiled = compile_as("file", wasm, ENOUGH);
+        let (code, message) = compiled.error();
+        assert!(code == "invalid_wasm" && message.contains("offset"), "{message}");
+    }
+}
+
+#[test]
+fn text_is_compiled_only_where_the_name_says_so() {
+    assert_eq!(compile_as("file.wat", COMMAND.as_bytes(), ENOUGH).status, Some(0));
+    assert_eq!(compile_as("file.wasm", COMMAND.as_bytes(), ENOUGH).error().0, "invalid_wasm");
+    assert_eq!(compile_as("file.wat", b"(module", ENOUGH).error().0, "invalid_wasm");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let (status, line) = compile(Path::new("/no/such/file"), &directory.path().join("code"), ENOUGH);
+    assert_eq!((status, line["error"]["code"].as_str()), (Some(1), Some("internal")));
+}
+
+/// A module of `count` functions of `size` multiplications each, ten bytes a piece.
+fn large(count: usize, size: usize) -> Vec<u8> {
+    fn number(mut value: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while value >= 0x80 {
+            bytes.push(u8::try_from(value & 0x7f).unwrap() | 0x80);
+            value >>= 7;
+        }
+        bytes.push(u8::try_from(value).unwrap());
+        bytes
+    }
+    let sized = |bytes: Vec<u8>| [number(bytes.len()), bytes].concat();
+    let section = |id: u8, bytes: Vec<u8>| [vec![id], sized(bytes)].concat();
+    // local.get 0, i32.const 7, i32.mul, local.get 1, i32.add, local.set 0
+    let step = [0x20, 0, 0x41, 7, 0x6c, 0x20, 1, 0x6a, 0x21, 0].repeat(size);
+    let function = sized([vec![0], step, vec![0x20, 0, 0x0b]].concat());
+    [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, vec![1, 0x60, 2, 0x7f, 0x7f, 1, 0x7f]),
+        section(3, [number(count), vec![0; count]].concat()),
+        section(10, [number(count), function.repeat(count)].concat()),
+    ]
+    .concat()
+}
+
+#[test]
+fn the_limit_of_memory_is_named() {
+    let limits = CompileLimits { memory_bytes: 24 << 20, ..ENOUGH };
+    let compiled = compile_as("file", &large(200, 1500), limits);
+    assert_eq!(compiled.error(), ("limit", "compiling takes more memory than the limit of 25165824 bytes"));
+}
+
+#[test]
+fn the_limit_of_time_is_named() {
+    let limits = CompileLimits { cpu_seconds: 1, ..ENOUGH };
+    let begin = Instant::now();
+    let compiled = compile_as("file", &large(400, 6000), limits);
+    assert_eq!(compiled.error(), ("limit", "compiling takes more processor time than the limit of 1 seconds"));
+    assert!(begin.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn deep_nesting_does_not_break_the_compiler() {
+    let depth = 50_000;
+    let wat = format!("(module (func {} {}))", "block ".repeat(depth), "end ".repeat(depth));
+    let compiled = compile_as("file", &wat::parse_str(wat).unwrap(), ENOUGH);
+    assert!(compiled.line["ok"].is_object() || compiled.line["error"]["code"] == "invalid_wasm", "{}", compiled.line);
+}

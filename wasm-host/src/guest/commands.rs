@@ -1,0 +1,97 @@
+//! Runs commands: modules with `_start`, components with `wasi:cli/run` of 0.2 or 0.3.
+
+use wasmtime::component::{Component, ResourceTable};
+use wasmtime::{Module, Store};
+use wasmtime_wasi::{WasiCtxBuilder, p2, p3};
+
+use super::code::Code;
+use super::outcome::Ending;
+use super::prepared::{ComponentState, ModuleState, Prepared};
+
+/// Threads that may block for a guest: name lookup alone uses them, since file operations run on the guest's own thread.
+const BLOCKING_THREADS: usize = 2;
+
+/// Events that the guest's thread takes from the kernel at once; the table for them is part of every guest's memory.
+const EVENTS_PER_TICK: usize = 64;
+
+/// Bytes that one call of the guest may make the host copy. The container's memory limit is what counts; this only keeps
+/// a single call from asking for more than a 32-bit guest has. wasmtime's own default is 128 MiB.
+const CALL_BYTES: usize = 1 << 32;
+
+/// Runs `code` to its end. Calls `ready` right before the guest's own code begins.
+pub(super) fn run(prepared: &Prepared, code: Code, mut context: WasiCtxBuilder, ready: impl FnOnce()) -> Ending {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_io_events_per_tick(EVENTS_PER_TICK)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_name("guest")
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return Ending::NotStarted(format!("cannot wait for events: {error}")),
+    };
+    let ending = match code {
+        Code::Module(module) => {
+            let state = ModuleState { wasi: context.build_p1() };
+            runtime.block_on(run_module(prepared, &module, state, ready))
+        }
+        Code::Component(component) => {
+            let state = ComponentState { wasi: context.build(), table: ResourceTable::new() };
+            runtime.block_on(run_component(prepared, &component, state, ready))
+        }
+    };
+    // A name lookup may still be on its way in a thread; the process does not wait for it.
+    runtime.shutdown_background();
+    ending.unwrap_or_else(|ending| ending)
+}
+
+/// How far a guest came, told by the side of the result; both sides mean the end.
+type Run = Result<Ending, Ending>;
+
+async fn run_module(prepared: &Prepared, module: &Module, state: ModuleState, ready: impl FnOnce()) -> Run {
+    let instance = prepared.modules.instantiate_pre(module).map_err(Ending::not_started)?;
+    if module.get_export("_start").is_none() {
+        return Err(Ending::NotStarted("the module has no function _start, so it is not a command".to_owned()));
+    }
+    let mut store = store(prepared, state);
+    ready();
+    let instance = instance.instantiate_async(&mut store).await.map_err(Ending::from_instantiation)?;
+    let start = instance.get_typed_func::<(), ()>(&mut store, "_start").map_err(Ending::not_started)?;
+    let result = start.call_async(&mut store, ()).await;
+    end(store, result.map(|()| Ok(())))
+}
+
+async fn run_component(prepared: &Prepared, component: &Component, state: ComponentState, ready: impl FnOnce()) -> Run {
+    let instance = prepared.components.instantiate_pre(component).map_err(Ending::not_started)?;
+    let mut store = store(prepared, state);
+    if let Ok(command) = p2::bindings::CommandPre::new(instance.clone()) {
+        ready();
+        let command = command.instantiate_async(&mut store).await.map_err(Ending::from_instantiation)?;
+        let result = command.wasi_cli_run().call_run(&mut store).await;
+        return end(store, result);
+    }
+    let Ok(command) = p3::bindings::CommandPre::new(instance) else {
+        return Err(Ending::NotStarted("the component does not export wasi:cli/run, so it is not a command".to_owned()));
+    };
+    ready();
+    let command = command.instantiate_async(&mut store).await.map_err(Ending::from_instantiation)?;
+    let result = store.run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await).await;
+    end(store, result.and_then(|result| result))
+}
+
+fn store<T>(prepared: &Prepared, state: T) -> Store<T> {
+    let mut store = Store::new(prepared.engine(), state);
+    store.set_hostcall_fuel(CALL_BYTES);
+    store
+}
+
+fn end<T>(store: Store<T>, result: wasmtime::Result<Result<(), ()>>) -> Run {
+    // The process ends now; taking the instance apart would only delay it.
+    std::mem::forget(store);
+    Ok(match result {
+        Ok(Ok(())) => Ending::Exited(0),
+        Ok(Err(())) => Ending::Exited(1),
+        Err(error) => Ending::from_call(&error),
+    })
+}

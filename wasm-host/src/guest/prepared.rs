@@ -1,0 +1,85 @@
+//! What all guests of a node share: the engine and the linked host functions.
+//!
+//! Made once in the supervisor. A forked guest process finds it in memory that it shares with its siblings, and neither
+//! spends its first milliseconds on it nor pays for a copy.
+
+use wasmtime::component::{self, ResourceTable};
+use wasmtime::{Caller, Engine, Linker};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView, p0, p1, p2, p3};
+
+/// State of a store that runs a core module.
+pub(crate) struct ModuleState {
+    pub(crate) wasi: WasiP1Ctx,
+}
+
+/// State of a store that runs a component.
+pub(crate) struct ComponentState {
+    pub(crate) wasi: WasiCtx,
+    pub(crate) table: ResourceTable,
+}
+
+impl WasiView for ComponentState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// The engine, and every host function that a guest may import.
+pub struct Prepared {
+    engine: Engine,
+    pub(crate) modules: Linker<ModuleState>,
+    pub(crate) components: component::Linker<ComponentState>,
+}
+
+/// The host functions do not fit together.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot link the host functions: {0}")]
+pub struct PrepareError(String);
+
+impl Prepared {
+    /// Links WASI 0.1 (and its predecessor `wasi_unstable`), 0.2 and 0.3. Starts no thread.
+    ///
+    /// # Errors
+    /// None on a machine for which the engine could be built.
+    pub fn new(engine: Engine) -> Result<Self, PrepareError> {
+        let failed = |error: wasmtime::Error| PrepareError(format!("{error:#}"));
+        let mut modules = Linker::new(&engine);
+        link_modules(&mut modules).map_err(failed)?;
+        let mut components = component::Linker::new(&engine);
+        p2::add_to_linker_with_options_async(&mut components, &p2_options()).map_err(failed)?;
+        p3::add_to_linker(&mut components).map_err(failed)?;
+        Ok(Prepared { engine, modules, components })
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// State of a store in which nothing runs, to look host functions up with.
+    pub(crate) fn probe(&self) -> ModuleState {
+        ModuleState { wasi: WasiCtx::builder().build_p1() }
+    }
+}
+
+fn link_modules(linker: &mut Linker<ModuleState>) -> wasmtime::Result<()> {
+    p1::add_to_linker_async(linker, |state| &mut state.wasi)?;
+    p0::add_to_linker_async(linker, |state| &mut state.wasi)?;
+    // wasmtime takes only 0 to 125 for an exit code and makes a trap of the others; Unix takes the low 8 bits of any.
+    linker.allow_shadowing(true);
+    for module in ["wasi_snapshot_preview1", "wasi_unstable"] {
+        linker.func_wrap(module, "proc_exit", |_: Caller<'_, ModuleState>, code: i32| -> wasmtime::Result<()> {
+            Err(I32Exit(code & 0xff).into())
+        })?;
+    }
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// All of 0.2, with the unstable `network-error-code` that the world `wasi:cli/command` names.
+fn p2_options() -> p2::bindings::LinkOptions {
+    let mut options = p2::bindings::LinkOptions::default();
+    options.network_error_code(true);
+    options
+}

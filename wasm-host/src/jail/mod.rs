@@ -1,0 +1,104 @@
+//! Turns a freshly forked child of the supervisor into a guest process that holds nothing but what its pod gave it.
+//!
+//! The order is forced by what each step takes away: cgroups first, so that all that follows is counted; the network namespace while
+//! the process may still enter it; mounts while it is still root of them; then user, capabilities, Landlock and seccomp, of which none can
+//! be undone. All of it happens before the process starts a thread, because several of these attributes belong to a thread.
+
+mod descriptors;
+mod filesystem;
+mod mounts;
+mod privileges;
+mod syscalls;
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+use thiserror::Error;
+
+pub use descriptors::{Descriptors, MalformedLaunch, keep_only};
+pub use mounts::{GUESTS, private_root};
+pub use syscalls::Filter;
+
+use crate::protocol::GuestSpec;
+
+/// A step of the jail that failed.
+#[derive(Debug, Error)]
+#[error("{step}")]
+pub struct JailError {
+    step: String,
+    #[source]
+    source: io::Error,
+}
+
+impl JailError {
+    fn new(step: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self { step: step.into(), source: source.into() }
+    }
+
+    /// The errno of the system call that failed, 0 where it was none.
+    pub fn errno(&self) -> i32 {
+        self.source.raw_os_error().unwrap_or(0)
+    }
+}
+
+/// What the jail uses up.
+#[derive(Debug, Default)]
+pub struct Places {
+    /// Files `cgroup.procs` to join.
+    pub cgroups: Vec<OwnedFd>,
+    /// The pod's network namespace; absent for pods on the host's network.
+    pub network: Option<OwnedFd>,
+    /// The detached mount that becomes `/`.
+    pub root: Option<OwnedFd>,
+    /// One detached mount for each of `GuestSpec.mounts`.
+    pub mounts: Vec<OwnedFd>,
+}
+
+/// Joins cgroups, by their files `cgroup.procs`: all that the process does from now on is counted there.
+pub fn join(cgroups: &[OwnedFd]) -> Result<(), JailError> {
+    for procs in cgroups {
+        // "0" is the writer itself, whatever PID namespace it is in.
+        rustix::io::write(procs, b"0").map_err(|error| JailError::new("joining the cgroup", error))?;
+    }
+    Ok(())
+}
+
+/// Locks the calling process in. It must have one thread.
+pub fn enter(spec: &GuestSpec, places: Places, filter: &Filter) -> Result<(), JailError> {
+    if let Some(network) = places.network {
+        rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&network), Some(LinkNameSpaceType::Network))
+            .map_err(|error| JailError::new("entering the pod's network namespace", error))?;
+    }
+    unshare(spec)?;
+    mounts::enter_root(spec, places.root, places.mounts)?;
+    privileges::limit(spec)?;
+    privileges::drop_all(spec)?;
+    filesystem::restrict()?;
+    filter.apply()
+}
+
+#[allow(unsafe_code, reason = "unshare is unsafe in rustix for the sake of CLONE_FILES, which is not asked for")]
+fn unshare(spec: &GuestSpec) -> Result<(), JailError> {
+    let mut flags = UnshareFlags::NEWNS;
+    if !spec.host_ipc {
+        flags |= UnshareFlags::NEWIPC;
+    }
+    if !spec.host_uts {
+        flags |= UnshareFlags::NEWUTS;
+    }
+    // SAFETY: the process has one thread and keeps its descriptor table, so no descriptor of another owner changes meaning.
+    unsafe { rustix::thread::unshare_unsafe(flags) }
+        .map_err(|error| JailError::new("making mount, IPC and UTS namespaces", error))?;
+    if !spec.host_uts {
+        if !spec.hostname.is_empty() {
+            rustix::system::sethostname(spec.hostname.as_bytes())
+                .map_err(|error| JailError::new(format!("setting the host name {:?}", spec.hostname), error))?;
+        }
+        if !spec.domainname.is_empty() {
+            rustix::system::setdomainname(spec.domainname.as_bytes())
+                .map_err(|error| JailError::new(format!("setting the domain name {:?}", spec.domainname), error))?;
+        }
+    }
+    Ok(())
+}
