@@ -28,7 +28,7 @@ pub struct Parts {
     pub config: Config,
     /// Images and compiled code.
     pub images: Images,
-    /// CNI.
+    /// CNI; whoever made it watches its configuration.
     pub network: Network,
     /// The node's control groups.
     pub cgroups: Cgroups,
@@ -114,8 +114,6 @@ impl Runtime {
         let store = Arc::clone(&runtime.store);
         let flush = runtime.flush.clone();
         runtime.mirror.spawn(async move { store.follow(flush).await });
-        let (network, stop) = (runtime.network.clone(), runtime.stop.clone());
-        runtime.tasks.spawn(async move { network.watch(stop).await });
         crate::recovery::recover(&runtime, origin).await?;
         let exits = runtime.host.exits();
         runtime.tasks.spawn(crate::events::follow_exits(Arc::clone(&runtime), exits));

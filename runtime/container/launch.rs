@@ -5,13 +5,14 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 use wasm_host::protocol::{DescriptorKind, GuestSpec, MAX_DESCRIPTORS, Mount, StreamKind};
 
 use super::bind::{self, MountPlan};
-use super::rootfs;
+use super::{mount_points, rootfs};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::host::{Host, HostError, Process};
 use crate::network::netns::{self, NetnsError};
@@ -32,6 +33,8 @@ pub struct LaunchPlan {
     pub lower_dirs: Vec<PathBuf>,
     /// Directory of the container that holds `upper` and `work`.
     pub writable_dir: PathBuf,
+    /// Directory of the layers of mount points.
+    pub mount_points: PathBuf,
     /// In the order in which they are mounted.
     pub mounts: Vec<MountPlan>,
     /// CRI log file; absent: output is discarded.
@@ -87,9 +90,13 @@ fn path_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Laun
 pub async fn launch(host: &Host, plan: LaunchPlan) -> Result<Process, LaunchError> {
     let guest = plan.guest.clone();
     // Mounts and files are system calls that may wait for a disk.
+    let begun = Instant::now();
     let gathered = tokio::task::spawn_blocking(move || gather(plan)).await.map_err(|_| LaunchError::Cancelled)?;
     let (spec, descriptors) = gathered?;
-    Ok(host.launch(&guest, &spec, descriptors).await?)
+    let gathering = begun.elapsed();
+    let process = host.launch(&guest, &spec, descriptors).await?;
+    tracing::debug!(gathering = ?gathering, launching = ?begun.elapsed().saturating_sub(gathering), "guest started");
+    Ok(process)
 }
 
 type Gathered = (GuestSpec, Vec<(DescriptorKind, OwnedFd)>);
@@ -105,17 +112,20 @@ fn gather(plan: LaunchPlan) -> Result<Gathered, LaunchError> {
         .map_err(|error| path_error("opening compiled code", &plan.code)(error.into()))?;
     descriptors.push((DescriptorKind::Code, code));
 
-    rootfs::prepare(&plan.writable_dir).map_err(path_error("making the writable layer", &plan.writable_dir))?;
-    let root = rootfs::mount(&plan.lower_dirs, &plan.writable_dir)
-        .map_err(path_error("mounting the root file system over", &plan.writable_dir))?;
-    descriptors.push((DescriptorKind::Root, root));
-
     spec.mounts.clear();
     for mount in &plan.mounts {
         let (tree, file) = bind::open(mount).map_err(path_error("mounting", &mount.host_path))?;
         descriptors.push((DescriptorKind::Mount, tree));
         spec.mounts.push(Mount { destination: mount.container_path.clone(), file });
     }
+
+    let places = spec.mounts.iter().map(|mount| (mount.destination.as_str(), mount.file));
+    let mount_points = mount_points::layer(&plan.mount_points, places).map_err(path_error("making mount points in", &plan.mount_points))?;
+    let lower: Vec<PathBuf> = plan.lower_dirs.into_iter().chain(mount_points).collect();
+    rootfs::prepare(&plan.writable_dir).map_err(path_error("making the writable layer", &plan.writable_dir))?;
+    let root = rootfs::mount(&lower, &plan.writable_dir)
+        .map_err(path_error("mounting the root file system over", &plan.writable_dir))?;
+    descriptors.push((DescriptorKind::Root, root));
 
     if let Some(path) = &plan.log_path {
         let log = open_log(path).map_err(path_error("opening the log", path))?;

@@ -9,6 +9,7 @@ pub mod bind;
 pub mod entrypoint;
 pub mod launch;
 pub mod metadata;
+pub mod mount_points;
 pub mod mounts;
 pub mod release;
 pub mod rootfs;

@@ -72,6 +72,7 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
         code: code.path,
         lower_dirs: metadata.lower_dirs.clone(),
         writable_dir: directory(&runtime.config.root, &metadata.id),
+        mount_points: runtime.config.root.join("mount-points"),
         mounts: metadata.mounts.iter().map(mount).collect(),
         log_path: metadata.log_path.clone(),
         netns: if host_network { None } else { Some(network::namespace(runtime, sandbox.metadata())) },

@@ -11,6 +11,8 @@ mod filter;
 mod request_container;
 mod request_sandbox;
 mod service;
+#[cfg(test)]
+mod tests;
 
 mod runtime_config;
 mod runtime_status;

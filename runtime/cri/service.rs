@@ -25,7 +25,7 @@ use crate::store::chain;
 /// Both services of the CRI over one [`Runtime`].
 #[derive(Clone)]
 pub struct Service {
-    runtime: Arc<Runtime>,
+    pub(super) runtime: Arc<Runtime>,
 }
 
 /// How an RPC is logged: lists and statuses come several times a second.

@@ -20,15 +20,6 @@ pub(crate) fn node_and_registry() -> Option<(Node, &'static Registry)> {
     Some((Node::start()?, registry))
 }
 
-fn list(node: &Node, filter: Option<&str>) -> Vec<cri::Image> {
-    let filter = filter.map(|reference| cri::ImageFilter { image: Some(image_spec(reference)) });
-    node.client.list_images(cri::ListImagesRequest { filter }).expect("ListImages").images
-}
-
-fn remove(node: &Node, reference: &str) -> Result<(), tonic::Status> {
-    node.client.remove_image(cri::RemoveImageRequest { image: Some(image_spec(reference)) }).map(drop)
-}
-
 #[test]
 fn an_image_pulled_by_tag_is_told_about_under_each_of_its_names_and_its_id() {
     let Some((node, registry)) = node_and_registry() else { return };
@@ -36,7 +27,7 @@ fn an_image_pulled_by_tag_is_told_about_under_each_of_its_names_and_its_id() {
     let id = registry.push("images/tag", "v1", &image);
     let (name, tag) = (registry.reference("images/tag"), registry.reference("images/tag:v1"));
     assert!(node.image(&tag).is_none(), "an image that is not here is no error");
-    assert!(list(&node, None).is_empty());
+    assert!(node.images().is_empty());
     assert_eq!(node.pull(&tag).unwrap(), id);
 
     let told = node.image(&tag).unwrap();
@@ -48,9 +39,13 @@ fn an_image_pulled_by_tag_is_told_about_under_each_of_its_names_and_its_id() {
     for reference in [id.clone(), format!("{name}@{id}"), id.trim_start_matches("sha256:").to_owned()] {
         assert_eq!(node.image(&reference).as_ref(), Some(&told), "{reference}");
     }
-    assert_eq!(list(&node, None), std::slice::from_ref(&told));
-    assert_eq!(list(&node, Some(&tag)), [told]);
-    assert!(list(&node, Some("example.com/other:1")).is_empty());
+    assert_eq!(node.images(), std::slice::from_ref(&told));
+    let filtered = |reference: &str| {
+        let filter = Some(cri::ImageFilter { image: Some(image_spec(reference)) });
+        node.client.list_images(cri::ListImagesRequest { filter }).unwrap().images
+    };
+    assert_eq!(filtered(&tag), [told]);
+    assert!(filtered("example.com/other:1").is_empty());
     assert_eq!(node.pull(&tag).unwrap(), id, "pulling again is well");
     node.finish();
 }
@@ -95,12 +90,12 @@ fn one_manifest_under_many_names_is_one_image_and_goes_with_all_of_them() {
     tags.sort();
     assert_eq!(tags, references);
     assert_eq!(told.repo_digests.len(), 2, "one of each repository: {:?}", told.repo_digests);
-    assert_eq!(list(&node, None).len(), 1);
-    remove(&node, &references[1]).unwrap();
+    assert_eq!(node.images().len(), 1);
+    node.remove_image(&references[1]).unwrap();
     for reference in &references {
         assert!(node.image(reference).is_none());
     }
-    assert!(list(&node, None).is_empty());
+    assert!(node.images().is_empty());
     node.finish();
 }
 
@@ -124,17 +119,17 @@ fn a_removed_image_gives_its_room_back_and_removing_again_is_well() {
     registry.push("images/removed", "v1", &Image::artifact(&wasm("removed")));
     let reference = registry.reference("images/removed:v1");
     node.pull(&reference).unwrap();
-    remove(&node, &reference).unwrap();
+    node.remove_image(&reference).unwrap();
     let before = node.holdings();
     let used = image_bytes(&node);
     let id = node.pull(&reference).unwrap();
     assert!(image_bytes(&node) > used);
-    remove(&node, &id).unwrap();
+    node.remove_image(&id).unwrap();
     assert!(node.image(&reference).is_none());
     node.assert_nothing_leaked(&before);
     assert_eq!(image_bytes(&node), used);
     for reference in [reference.as_str(), &id, &format!("sha256:{}", "0".repeat(64)), "example.com/never/seen:1"] {
-        remove(&node, reference).unwrap();
+        node.remove_image(reference).unwrap();
     }
     node.finish();
 }
@@ -146,10 +141,10 @@ fn an_image_removed_by_many_at_once_is_removed() {
     node.pull(&registry.reference("images/crowd:v1")).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..5 {
-            scope.spawn(|| remove(&node, &id).unwrap());
+            scope.spawn(|| node.remove_image(&id).unwrap());
         }
     });
-    assert!(list(&node, None).is_empty());
+    assert!(node.images().is_empty());
     node.finish();
 }
 
@@ -164,14 +159,14 @@ fn an_image_that_a_container_uses_is_kept_until_that_is_gone() {
     let created = node.create(&pod, &PROBE.container("created", &["echo", "late"])).unwrap();
     node.wait_stdout(&running, "here\n");
     // Either it is refused, or the name goes and what containers need stays.
-    let _ = remove(&node, &PROBE.reference());
+    let _ = node.remove_image(&PROBE.reference());
     node.start_container(&created).expect("what was created can start");
     assert_eq!(node.wait_exit(&created).log.stdout(), "late\n");
     std::fs::write(volume.join("go"), "").unwrap();
     assert_eq!(node.wait_exit(&running).log.stdout(), "here\ngo\n");
     node.remove_pod(&pod.id).unwrap();
-    remove(&node, &PROBE.reference()).unwrap();
-    assert!(list(&node, None).is_empty());
+    node.remove_image(&PROBE.reference()).unwrap();
+    assert!(node.images().is_empty());
     node.finish();
 }
 
@@ -295,7 +290,7 @@ fn one_image_pulled_by_many_at_once_is_pulled_well() {
             scope.spawn(|| node.pull(reference).unwrap());
         }
     });
-    assert_eq!(list(&node, None).len(), 5);
+    assert_eq!(node.images().len(), 5);
     node.finish();
 }
 
@@ -308,16 +303,16 @@ fn a_pull_that_its_caller_gave_up_leaves_nothing_half_done() {
     let request = cri::PullImageRequest { image: Some(image_spec(&reference)), ..Default::default() };
     let _ = node.client.pull_image_within(Duration::from_millis(1), request);
     assert_eq!(node.pull(&reference).unwrap(), id);
-    assert_eq!(list(&node, None).len(), 1);
+    assert_eq!(node.images().len(), 1);
     node.finish();
 }
 
 #[test]
 fn images_and_their_code_are_there_after_a_restart() {
     let Some(mut node) = Node::with(&[FIRST_LINE, PROBE]) else { return };
-    let before = list(&node, None);
+    let before = node.images();
     node.restart_daemon();
-    assert_eq!(list(&node, None).len(), before.len());
+    assert_eq!(node.images().len(), before.len());
     for image in &before {
         assert_eq!(node.image(&image.id).as_ref(), Some(image));
     }

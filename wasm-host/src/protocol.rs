@@ -12,7 +12,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
 
-#[allow(missing_docs, clippy::all, reason = "generated code; its comments stand in host.proto")]
+#[allow(missing_docs, clippy::all, clippy::allow_attributes_without_reason, reason = "generated code; its comments stand in host.proto")]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/cri_wasm.host.v1.rs"));
 }

@@ -45,8 +45,6 @@ pub(crate) fn context(spec: &GuestSpec, streams: &Streams) -> Result<WasiCtxBuil
         }
         context.initial_cwd(&spec.working_dir);
     }
-    context
-        .preopened_dir("/", "/", FsPerms::ReadWrite)
-        .map_err(|error| RootError { message: format!("{error:#}") })?;
+    context.preopened_dir("/", "/", FsPerms::ReadWrite).map_err(|error| RootError { message: format!("{error:#}") })?;
     Ok(context)
 }

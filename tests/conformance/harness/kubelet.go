@@ -99,12 +99,12 @@ evictionHard: {memory.available: 50Mi, nodefs.available: 1%%, nodefs.inodesFree:
 // Run gives the kubelet a static pod; it must not be there yet.
 func (k *Kubelet) Run(t *testing.T, name, manifest string) {
 	t.Helper()
-	// By rename, because a kubelet that reads half a file complains.
-	path := filepath.Join(k.Manifests, name+".yaml")
-	if err := os.WriteFile(path+".new", []byte(manifest), 0o644); err != nil {
+	// By rename from elsewhere: a file that is half written, or named otherwise first, is another pod to the kubelet.
+	written := filepath.Join(filepath.Dir(k.Manifests), name+".yaml")
+	if err := os.WriteFile(written, []byte(manifest), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := os.Rename(written, filepath.Join(k.Manifests, name+".yaml")); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,8 +13,9 @@ import (
 
 // Found is a process that belongs to a daemon.
 type Found struct {
-	PID  int
-	What string
+	PID    int
+	What   string
+	parent int
 }
 
 func (f Found) String() string { return fmt.Sprintf("process %d (%s)", f.PID, f.What) }
@@ -34,9 +36,23 @@ func (d *Daemon) Processes() []Found {
 			continue
 		}
 		line, _ := os.ReadFile(filepath.Join(directory, "cmdline"))
-		found = append(found, Found{PID: pid, What: strings.TrimSpace(strings.ReplaceAll(string(line), "\x00", " "))})
+		found = append(found, Found{
+			PID:    pid,
+			What:   strings.TrimSpace(strings.ReplaceAll(string(line), "\x00", " ")),
+			parent: parentOf(string(status)),
+		})
 	}
 	return found
+}
+
+// parentOf is the parent in /proc/PID/stat: the second field after the name, which stands in parentheses.
+func parentOf(stat string) int {
+	fields := strings.Fields(stat[strings.LastIndex(stat, ")")+1:])
+	if len(fields) < 2 {
+		return 0
+	}
+	parent, _ := strconv.Atoi(fields[1])
+	return parent
 }
 
 func (d *Daemon) owns(directory string) bool {
@@ -61,12 +77,16 @@ func (d *Daemon) owns(directory string) bool {
 	return false
 }
 
-// guests lists the processes of the daemon that run a guest: all but the supervisor, which stays in no pod's cgroup.
+// supervisorGroup is the cgroup that the daemon's supervisor has for itself, below the one of pods that name no parent.
+const supervisorGroup = "supervisor"
+
+// guests lists the processes of the daemon that run a guest: all but the supervisor, which is their
+// parent and lives as long as the daemon's state directory.
 func (d *Daemon) guests() []string {
 	var guests []string
-	for _, process := range d.Processes() {
-		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", process.PID))
-		if strings.Contains(string(text), d.place.Name) {
+	all := d.Processes()
+	for _, process := range all {
+		if !strings.Contains(process.What, " host ") || slices.ContainsFunc(all, func(other Found) bool { return other.PID == process.parent }) {
 			guests = append(guests, process.String())
 		}
 	}
@@ -91,15 +111,21 @@ func (d *Daemon) Leftovers() []string {
 			left = append(left, filepath.Join(directory, entry.Name()))
 		}
 	}
-	return append(left, cgroupsBelow(d.CgroupParent)...)
+	for _, directory := range cgroupsBelow(d.CgroupParent) {
+		if filepath.Base(directory) != supervisorGroup {
+			left = append(left, directory)
+		}
+	}
+	return left
 }
 
 // ImageLeftovers lists the files of images: nothing, once all of them are removed.
 func (d *Daemon) ImageLeftovers() []string {
 	var left []string
-	for _, name := range []string{"blobs", "layers", "ingest", "records"} {
+	for _, name := range []string{"blobs", "layers", "compiled", "ingest", "records"} {
 		_ = filepath.WalkDir(filepath.Join(d.Root, "images", name), func(path string, entry fs.DirEntry, err error) error {
-			if err == nil && !entry.IsDir() {
+			// The list of names is always there.
+			if err == nil && !entry.IsDir() && entry.Name() != "names.json" {
 				left = append(left, path)
 			}
 			return nil

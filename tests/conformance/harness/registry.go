@@ -25,8 +25,10 @@ storage:
   delete: {enabled: true}
 http: {addr: %s}
 `, filepath.Join(place.Disk, "registry"), host))
-	process := StartProcess(t, filepath.Join(place.Disk, "registry.log"), []string{"OTEL_TRACES_EXPORTER=none"},
+	// Its log is all about blobs that are asked for before they are pushed: of no use after a failure.
+	process := start(t, filepath.Join(place.Disk, "registry.log"), []string{"OTEL_TRACES_EXPORTER=none"},
 		environment.Tool("docker-registry"), "serve", configuration)
+	t.Cleanup(func() { process.Stop(t) })
 	Until(t, 20*time.Second, "the registry answers", func() error {
 		if err := process.Alive(); err != nil {
 			t.Fatal(err)

@@ -41,6 +41,16 @@ impl Node {
         self.client.image_status(request).expect("ImageStatus").image
     }
 
+    /// ListImages.
+    pub fn images(&self) -> Vec<cri::Image> {
+        self.client.list_images(cri::ListImagesRequest { filter: None }).expect("ListImages").images
+    }
+
+    /// RemoveImage.
+    pub fn remove_image(&self, reference: &str) -> Result<(), Status> {
+        self.client.remove_image(cri::RemoveImageRequest { image: Some(image_spec(reference)) }).map(drop)
+    }
+
     // Pods.
 
     /// Configuration of a pod in the node's network, with a log directory.

@@ -20,9 +20,11 @@ impl Holdings {
         let processes = process::of_place(&place.name);
         let mut held = Holdings::default();
         for process in &processes {
-            held.add("process", format!("{} {}", process.pid, process.arguments.join(" ")));
+            // By role and not by number: a daemon may have been started again in between.
+            let role = if process.role() == "host" && !is_supervisor(process, &processes) { "guest" } else { process.role() };
+            held.count("process", role);
             // What a guest's process has open goes with it.
-            if process.role() == "serve" || is_supervisor(process, &processes) {
+            if role == "serve" || role == "host" {
                 held.add_descriptors(process);
                 for path in process::mount_points(&process.pid.to_string()) {
                     if path.components().any(|part| part.as_os_str() == place.name.as_str()) && !path.starts_with("/run/netns") {
@@ -33,8 +35,8 @@ impl Holdings {
         }
         mounts_of(&place.name).iter().for_each(|path| held.add("mount", path.display().to_string()));
         cgroups_of(&place.name).iter().for_each(|path| held.add("cgroup", path.display().to_string()));
-        held.add_files(&place.state);
-        held.add_files(&place.root);
+        held.add_files(&place.state, true);
+        held.add_files(&place.root, true);
         held
     }
 
@@ -52,6 +54,13 @@ impl Holdings {
         self.0.entry(kind).or_default().insert(what);
     }
 
+    /// Adds one more of what may be there many times.
+    fn count(&mut self, kind: &'static str, what: &str) {
+        let there = self.0.entry(kind).or_default();
+        let number = (1..).find(|number| !there.contains(&format!("{what}, {number}"))).unwrap_or(0);
+        there.insert(format!("{what}, {number}"));
+    }
+
     fn add_descriptors(&mut self, process: &Process) {
         let tcp: BTreeSet<String> =
             process::tcp_sockets(process.pid).into_iter().map(|inode| format!("socket:[{inode}]")).collect();
@@ -66,18 +75,24 @@ impl Holdings {
             }
         }
         for (target, count) in counts {
-            for number in 1..=count {
-                self.add("descriptor", format!("{} of {}: {target} ({number})", process.role(), process.pid));
-            }
+            (0..count).for_each(|_| self.count("descriptor", &format!("{} has {target}", process.role())));
         }
     }
 
-    fn add_files(&mut self, directory: &Path) {
+    fn add_files(&mut self, directory: &Path, top: bool) {
         for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
             let path = entry.path();
-            self.add("file", path.display().to_string());
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                self.add_files(&path);
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            // A new supervisor has a new number.
+            let name = path.display().to_string();
+            let is_socket = name.ends_with(".sock") && name.contains("/host-");
+            // The daemon's few directories and its table of image names are made when they are first needed; what counts is what
+            // is in them.
+            if !(top && is_directory) && !name.ends_with("/images/records/names.json") {
+                self.add("file", if is_socket { "the supervisor's socket".to_owned() } else { name });
+            }
+            if is_directory {
+                self.add_files(&path, false);
             }
         }
     }

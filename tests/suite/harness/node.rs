@@ -40,6 +40,7 @@ pub struct Node {
     /// File of the network namespace that the daemon runs in, if it has its own.
     pub netns: Option<PathBuf>,
     fresh: Holdings,
+    fresh_images: Vec<String>,
     notify: Option<String>,
     pub place: Place,
 }
@@ -64,7 +65,7 @@ impl Node {
         for guest in guests {
             node.pull(&guest.reference()).expect("the guest is pulled");
         }
-        node.fresh = Holdings::of(&node.place);
+        node.take_as_fresh();
         Some(node)
     }
 
@@ -93,10 +94,19 @@ impl Node {
         std::fs::write(place.files.join("config.toml"), config_text(&place, options.config)).expect("a configuration file");
         place.directory("cni");
         let client = Client::new(&place.state.join("cri.sock"));
-        let mut node = Node { daemon: None, client, _registry: registry, netns, fresh: Holdings::default(), notify: None, place };
+        let mut node = Node {
+            daemon: None,
+            client,
+            _registry: registry,
+            netns,
+            fresh: Holdings::default(),
+            fresh_images: Vec::new(),
+            notify: None,
+            place,
+        };
         node.notify = options.notify.map(str::to_owned);
         node.start_daemon();
-        node.fresh = Holdings::of(&node.place);
+        node.take_as_fresh();
         Some(node)
     }
 
@@ -168,13 +178,22 @@ impl Node {
         std::fs::read_to_string(self.place.files.join("daemon.log")).unwrap_or_default()
     }
 
-    /// Removes every pod, then fails if anything is there that a node without pods does not have.
+    /// Removes every pod and what was pulled since, then fails if anything is there that a fresh node does not have.
     pub fn finish(self) {
-        let pods = self.client.list_pod_sandbox(cri::ListPodSandboxRequest::default()).expect("the list").items;
-        for pod in pods {
+        for pod in self.pods(None) {
             self.remove_pod(&pod.id).expect("the pod is removed");
         }
+        for image in self.images() {
+            if !self.fresh_images.contains(&image.id) {
+                self.remove_image(&image.id).expect("the image is removed");
+            }
+        }
         leak::assert_none(&self.place, &self.fresh);
+    }
+
+    fn take_as_fresh(&mut self) {
+        self.fresh = self.holdings();
+        self.fresh_images = self.images().into_iter().map(|image| image.id).collect();
     }
 
     /// What the node holds at this moment.

@@ -63,9 +63,7 @@ pub(super) fn component(prepared: &Prepared, component: &Component) -> Result<Ar
         () if exports.is_empty() => "library",
         () => "reactor",
     };
-    let uses = |version: &str| {
-        imports.iter().chain(&exports).any(|name| name.starts_with("wasi:") && name.contains(version))
-    };
+    let uses = |version: &str| imports.iter().chain(&exports).any(|name| name.starts_with("wasi:") && name.contains(version));
     let wasi = match () {
         () if uses("@0.3.") => "p3",
         () if uses("@0.2.") => "p2",

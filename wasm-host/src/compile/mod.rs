@@ -121,9 +121,7 @@ fn compile(input: &Path, output: &Path, limits: CompileLimits) -> Result<Artifac
 
 fn read(mut source: File, size: u64, is_text: bool) -> Result<Vec<u8>, CompileError> {
     let mut wasm = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    source
-        .read_to_end(&mut wasm)
-        .map_err(|error| CompileError::internal(format!("cannot read the wasm file: {error}")))?;
+    source.read_to_end(&mut wasm).map_err(|error| CompileError::internal(format!("cannot read the wasm file: {error}")))?;
     if is_text {
         return wat::parse_bytes(&wasm).map(Into::into).map_err(|error| CompileError::invalid(error.to_string()));
     }

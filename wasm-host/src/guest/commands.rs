@@ -6,7 +6,8 @@ use wasmtime_wasi::{WasiCtxBuilder, p2, p3};
 
 use super::code::Code;
 use super::outcome::Ending;
-use super::prepared::{ComponentState, ModuleState, Prepared};
+use super::prepared::{ComponentState, Prepared};
+use super::preview1::ModuleState;
 
 /// Threads that may block for a guest: name lookup alone uses them, since file operations run on the guest's own thread.
 const BLOCKING_THREADS: usize = 2;
@@ -16,7 +17,7 @@ const EVENTS_PER_TICK: usize = 64;
 
 /// Bytes that one call of the guest may make the host copy. The container's memory limit is what counts; this only keeps
 /// a single call from asking for more than a 32-bit guest has. wasmtime's own default is 128 MiB.
-const CALL_BYTES: usize = 1 << 32;
+pub(super) const CALL_BYTES: usize = 1 << 32;
 
 /// Runs `code` to its end. Calls `ready` right before the guest's own code begins.
 pub(super) fn run(prepared: &Prepared, code: Code, mut context: WasiCtxBuilder, ready: impl FnOnce()) -> Ending {
@@ -33,7 +34,7 @@ pub(super) fn run(prepared: &Prepared, code: Code, mut context: WasiCtxBuilder, 
     };
     let ending = match code {
         Code::Module(module) => {
-            let state = ModuleState { wasi: context.build_p1() };
+            let state = ModuleState::new(context.build_p1());
             runtime.block_on(run_module(prepared, &module, state, ready))
         }
         Code::Component(component) => {

@@ -6,7 +6,9 @@
 mod code;
 mod commands;
 mod outcome;
+mod paths;
 mod prepared;
+mod preview1;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -16,9 +18,9 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use self::code::{Code, LoadError, load};
-pub use self::outcome::refuse;
-pub use self::prepared::{Prepared, PrepareError};
 use self::outcome::Ending;
+pub use self::outcome::refuse;
+pub use self::prepared::{PrepareError, Prepared};
 use crate::protocol::GuestSpec;
 use crate::stdio::{Descriptors, Streams};
 use crate::wasi;

@@ -4,14 +4,10 @@
 //! spends its first milliseconds on it nor pays for a copy.
 
 use wasmtime::component::{self, ResourceTable};
-use wasmtime::{Caller, Engine, Linker};
-use wasmtime_wasi::p1::WasiP1Ctx;
-use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView, p0, p1, p2, p3};
+use wasmtime::{Engine, Linker};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2, p3};
 
-/// State of a store that runs a core module.
-pub(crate) struct ModuleState {
-    pub(crate) wasi: WasiP1Ctx,
-}
+use super::preview1::{self, ModuleState};
 
 /// State of a store that runs a component.
 pub(crate) struct ComponentState {
@@ -45,7 +41,7 @@ impl Prepared {
     pub fn new(engine: Engine) -> Result<Self, PrepareError> {
         let failed = |error: wasmtime::Error| PrepareError(format!("{error:#}"));
         let mut modules = Linker::new(&engine);
-        link_modules(&mut modules).map_err(failed)?;
+        preview1::link(&mut modules).map_err(failed)?;
         let mut components = component::Linker::new(&engine);
         p2::add_to_linker_with_options_async(&mut components, &p2_options()).map_err(failed)?;
         p3::add_to_linker(&mut components).map_err(failed)?;
@@ -59,22 +55,8 @@ impl Prepared {
 
     /// State of a store in which nothing runs, to look host functions up with.
     pub(crate) fn probe(&self) -> ModuleState {
-        ModuleState { wasi: WasiCtx::builder().build_p1() }
+        ModuleState::new(WasiCtx::builder().build_p1())
     }
-}
-
-fn link_modules(linker: &mut Linker<ModuleState>) -> wasmtime::Result<()> {
-    p1::add_to_linker_async(linker, |state| &mut state.wasi)?;
-    p0::add_to_linker_async(linker, |state| &mut state.wasi)?;
-    // wasmtime takes only 0 to 125 for an exit code and makes a trap of the others; Unix takes the low 8 bits of any.
-    linker.allow_shadowing(true);
-    for module in ["wasi_snapshot_preview1", "wasi_unstable"] {
-        linker.func_wrap(module, "proc_exit", |_: Caller<'_, ModuleState>, code: i32| -> wasmtime::Result<()> {
-            Err(I32Exit(code & 0xff).into())
-        })?;
-    }
-    linker.allow_shadowing(false);
-    Ok(())
 }
 
 /// All of 0.2, with the unstable `network-error-code` that the world `wasi:cli/command` names.

@@ -91,12 +91,26 @@ impl Guest {
         Self::of(kind, &code.unwrap())
     }
 
+    /// The same program as a component of WASI 0.2: a module from WAT text and wasmtime's adapter around it.
+    pub(crate) fn adapted(wat: &str) -> Self {
+        use wasi_preview1_component_adapter_provider as adapter;
+        let component = wit_component::ComponentEncoder::default()
+            .module(&wat::parse_str(wat).unwrap())
+            .unwrap()
+            .adapter(adapter::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER)
+            .unwrap()
+            .encode()
+            .unwrap();
+        Self::of(CodeKind::ComponentCommand, &engine::new().unwrap().precompile_component(&component).unwrap())
+    }
+
     /// A command of compiled code.
     pub(crate) fn of(kind: CodeKind, code: &[u8]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("code"), code).unwrap();
         let log = StreamKind::StreamLog.into();
-        let spec = GuestSpec { kind: kind.into(), args: vec!["guest".to_owned()], stdout: log, stderr: log, ..GuestSpec::default() };
+        let spec =
+            GuestSpec { kind: kind.into(), args: vec!["guest".to_owned()], stdout: log, stderr: log, ..GuestSpec::default() };
         Guest { directory, spec }
     }
 
@@ -160,8 +174,7 @@ const COMPILE: &str = "CRI_WASM_TEST_COMPILE";
 #[test]
 fn becomes_a_compiler_where_a_test_asks_for_one() {
     let Some(arguments) = env::var(COMPILE).ok() else { return };
-    let [input, output, memory_bytes, cpu_seconds]: [&str; 4] =
-        arguments.split('\n').collect::<Vec<_>>().try_into().unwrap();
+    let [input, output, memory_bytes, cpu_seconds]: [&str; 4] = arguments.split('\n').collect::<Vec<_>>().try_into().unwrap();
     let limits = CompileLimits { memory_bytes: memory_bytes.parse().unwrap(), cpu_seconds: cpu_seconds.parse().unwrap() };
     println!();
     let status = crate::compile::main(Path::new(input), Path::new(output), limits);

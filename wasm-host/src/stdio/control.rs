@@ -53,9 +53,6 @@ fn receive(socket: &OwnedFd) -> Option<Option<OwnedFd>> {
         return Some(None);
     }
     let Some(body) = bytes.get(..message.bytes) else { return Some(None) };
-    let known = matches!(
-        GuestControl::decode(body),
-        Ok(GuestControl { body: Some(guest_control::Body::ReopenLog(_)) })
-    );
+    let known = matches!(GuestControl::decode(body), Ok(GuestControl { body: Some(guest_control::Body::ReopenLog(_)) }));
     Some(descriptor.filter(|_| known))
 }

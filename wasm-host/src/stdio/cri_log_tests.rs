@@ -56,7 +56,15 @@ fn lines(bytes: &[u8]) -> Vec<(String, char, Vec<u8>)> {
 
 /// What the kubelet makes of it: the texts of one stream, parts joined.
 fn joined(bytes: &[u8]) -> Vec<u8> {
-    lines(bytes).into_iter().flat_map(|(_, tag, mut text)| { if tag == 'F' { text.push(b'\n') }; text }).collect()
+    lines(bytes)
+        .into_iter()
+        .flat_map(|(_, tag, mut text)| {
+            if tag == 'F' {
+                text.push(b'\n')
+            };
+            text
+        })
+        .collect()
 }
 
 fn line(stream: &str, tag: char, text: &str) -> (String, char, Vec<u8>) {

@@ -60,9 +60,7 @@ impl Streams {
         let output = |kind, stream, name, descriptor: Option<OwnedFd>| match kind {
             StreamKind::StreamNull => Ok(Output::Null),
             StreamKind::StreamLog => Ok(Output::Log(log.ok_or(StreamsError::NoLog(name))?, stream)),
-            StreamKind::StreamDescriptor => {
-                Ok(Output::Descriptor(Arc::new(descriptor.ok_or(StreamsError::NoDescriptor(name))?)))
-            }
+            StreamKind::StreamDescriptor => Ok(Output::Descriptor(Arc::new(descriptor.ok_or(StreamsError::NoDescriptor(name))?))),
         };
         Ok(Streams {
             stdin: match spec.stdin() {

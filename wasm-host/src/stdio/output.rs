@@ -39,9 +39,7 @@ impl Output {
                 log.write(*stream, bytes);
                 Ok(())
             }
-            Output::Descriptor(fd) => {
-                raw::write_all_or(&**fd, &mut [IoSlice::new(bytes)]).map_err(|(_, error)| error.into())
-            }
+            Output::Descriptor(fd) => raw::write_all_or(&**fd, &mut [IoSlice::new(bytes)]).map_err(|(_, error)| error.into()),
         }
     }
 }

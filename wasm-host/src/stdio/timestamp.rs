@@ -65,14 +65,9 @@ fn date(second: i64) -> [u8; 19] {
     let (days, time) = (second.div_euclid(DAY), second.rem_euclid(DAY));
     let (year, month, day) = civil(days);
     let mut text = *b"0000-00-00T00:00:00";
-    for (place, width, value) in [
-        (0, 4, year),
-        (5, 2, month),
-        (8, 2, day),
-        (11, 2, time / 3600),
-        (14, 2, time / 60 % 60),
-        (17, 2, time % 60),
-    ] {
+    for (place, width, value) in
+        [(0, 4, year), (5, 2, month), (8, 2, day), (11, 2, time / 3600), (14, 2, time / 60 % 60), (17, 2, time % 60)]
+    {
         if let Some(digits) = text.get_mut(place..place + width) {
             decimal(digits, value);
         }

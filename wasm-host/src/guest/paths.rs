@@ -1,0 +1,114 @@
+//! Paths of a guest, as the kernel sees them: the process is in the container's root, so both mean the same files.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::StatVfsMountFlags;
+use rustix::io::Errno;
+
+// Error numbers of WASI 0.1 and its predecessor, from typenames.witx.
+const EACCES: i32 = 2;
+pub(super) const EIO: i32 = 29;
+const ELOOP: i32 = 32;
+const ENOENT: i32 = 44;
+const ENOTDIR: i32 = 54;
+pub(super) const EPERM: i32 = 63;
+const EROFS: i32 = 69;
+const EXDEV: i32 = 75;
+
+/// Most symbolic links on the way of a path, as in Linux.
+const LINKS: usize = 40;
+
+/// Resolves an absolute path as the kernel would, symbolic links and all; the last one only if `follow`. What it leads to
+/// need not exist, as it may be about to be made. The result is relative to the root. `None`: there is nothing to resolve.
+///
+/// # Errors
+/// The number of why the path leads nowhere.
+pub(super) fn resolve(path: &Path, follow: bool) -> Result<Option<String>, i32> {
+    let canonical = |path: &Path| std::fs::canonicalize(path).map_err(|error| number(&error));
+    let mut resolved = path.to_owned();
+    for _ in 0..LINKS {
+        resolved = match (resolved.parent(), resolved.file_name()) {
+            (Some(parent), Some(name)) => canonical(parent)?.join(name),
+            // It ends in `..`, or is the root.
+            _ => canonical(&resolved)?,
+        };
+        match (std::fs::read_link(&resolved), resolved.parent()) {
+            (Ok(target), Some(parent)) if follow => resolved = parent.join(target),
+            _ => {
+                let below = resolved.strip_prefix("/").ok().and_then(Path::to_str).ok_or(EPERM)?;
+                let below = if below.is_empty() { "." } else { below };
+                return Ok((resolved != path).then(|| below.to_owned()));
+            }
+        }
+    }
+    Err(ELOOP)
+}
+
+fn number(error: &io::Error) -> i32 {
+    match Errno::from_io_error(error) {
+        Some(Errno::NOENT) => ENOENT,
+        Some(Errno::ACCESS) => EACCES,
+        Some(Errno::NOTDIR) => ENOTDIR,
+        Some(Errno::LOOP) => ELOOP,
+        _ => EPERM,
+    }
+}
+
+/// Why a call that would change something at these absolute paths has failed with `EIO`.
+pub(super) fn explain(paths: impl Iterator<Item = PathBuf>) -> i32 {
+    let mut device = None;
+    let mut error = EIO;
+    for path in paths {
+        // What is there, or else the directory that it would be in.
+        let Some(there) = [Some(path.as_path()), path.parent()].into_iter().flatten().find(|path| path.exists()) else {
+            continue;
+        };
+        if rustix::fs::statvfs(there).is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY)) {
+            return EROFS;
+        }
+        let here = path.parent().and_then(|parent| parent.metadata().ok()).map(|status| status.dev());
+        if device.is_some_and(|device| Some(device) != here) {
+            error = EXDEV;
+        }
+        device = here;
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_resolved_as_the_kernel_does() {
+        use std::os::unix::fs::symlink;
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        let at = |name: &str| root.join(name);
+        let below = |name: &str| at(name).strip_prefix("/").unwrap().to_str().unwrap().to_owned();
+        std::fs::create_dir(at("real")).unwrap();
+        for (name, target) in [
+            ("absolute", at("real")),
+            ("relative", PathBuf::from("real")),
+            ("twice", at("absolute")),
+            ("new", at("real/new")),
+            ("broken", PathBuf::from("/no/such/file")),
+            ("loop", at("loop")),
+        ] {
+            symlink(target, at(name)).unwrap();
+        }
+        assert_eq!(resolve(&at("real"), true), Ok(None));
+        assert_eq!(resolve(&at("missing"), true), Ok(None));
+        assert_eq!(resolve(&at("absolute"), true), Ok(Some(below("real"))));
+        assert_eq!(resolve(&at("absolute"), false), Ok(None));
+        assert_eq!(resolve(&at("absolute/file"), false), Ok(Some(below("real/file"))));
+        assert_eq!(resolve(&at("twice/a"), true), Ok(Some(below("real/a"))));
+        assert_eq!(resolve(&at("relative/.."), true), Ok(Some(below("").trim_end_matches('/').to_owned())));
+        assert_eq!(resolve(&at("new"), true), Ok(Some(below("real/new"))));
+        assert_eq!(resolve(&at("broken"), true), Err(ENOENT));
+        assert_eq!(resolve(&at("loop"), true), Err(ELOOP));
+        assert_eq!(resolve(Path::new("/"), true), Ok(None));
+    }
+}
