@@ -123,7 +123,12 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, held: Held) -> Resul
     let mut connected = Connected::default();
     if held.network {
         sandbox.apply(SandboxEvent::Holds(held))?;
-        let attachment = runtime.network.add(&network::describe(runtime, metadata)).await?;
+        let added = runtime.network.add(&network::describe(runtime, metadata)).await;
+        // What failed was taken back then and there. To detach it once more would fail for the same plugin, and keep the pod listed.
+        if added.is_err() && matches!(runtime.network.is_on_record(metadata.id.as_str()).await, Ok(false)) {
+            sandbox.apply(SandboxEvent::Holds(Held { network: false, ..held }))?;
+        }
+        let attachment = added?;
         connected = network::connected(&attachment);
         sandbox.apply(SandboxEvent::Connected(connected.addresses.clone()))?;
         if !of_interfaces.is_empty() {

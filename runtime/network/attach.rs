@@ -107,6 +107,15 @@ impl Network {
         self.delete(&list, &record).await
     }
 
+    /// Whether anything is on record for a sandbox, so that there is something to detach.
+    ///
+    /// # Errors
+    /// The records cannot be read.
+    pub async fn is_on_record(&self, sandbox_id: &str) -> Result<bool, NetworkError> {
+        let id = sandbox_id.to_owned();
+        Ok(self.on_disk(move |inner| inner.cache.find(None, &id, INTERFACE)).await??.is_some())
+    }
+
     /// Asks the plugins whether a sandbox is attached as it should be. Networks
     /// that cannot be asked, or do not want to be, are fine.
     ///

@@ -29,7 +29,7 @@ fn what_is_wrong_in_a_configuration_is_named_with_its_file() {
     for (content, said) in [
         ("roott = \"/x\"\n", "roott"),
         ("[network]\nconf_dirr = \"/x\"\n", "conf_dirr"),
-        ("[limits]\nmax_log_line_bytes = \"many\"\n", "max_log_line_bytes"),
+        ("[limits]\nmax_open_files = \"many\"\n", "max_open_files"),
         ("root = \"relative\"\n", "root"),
         ("[network\n", "network"),
         ("[cgroup]\ndriver = \"systemd\"\n", "cgroup.driver"),

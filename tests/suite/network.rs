@@ -165,6 +165,7 @@ fn guests_of_a_pod_are_in_its_network_with_its_name_and_hosts() {
     let address = address(&node, &pod);
     assert!(hosts.lines().any(|line| line.starts_with(&address) && line.contains("web-0")), "{hosts}");
     let pid = node.guest_pid(&id);
+    crate::user::assert_powerless(pid, "0000000000000000");
     let identity = |path: &Path| std::fs::metadata(path).map(|about| std::os::unix::fs::MetadataExt::ino(&about)).unwrap();
     assert_eq!(identity(Path::new(&format!("/proc/{pid}/ns/net"))), identity(&pod_netns(&node)));
     node.finish();

@@ -107,6 +107,11 @@ fn with_the_live_records_damaged_the_mirror_is_read() {
     node.start_daemon();
     assert_eq!(node.pod_status(&pod.id).unwrap().metadata, pod.config.metadata);
     assert_eq!(node.status(&id).metadata.unwrap().name, "main");
+    for entry in std::fs::read_dir(&node.place.state).unwrap().flatten() {
+        if entry.file_name().to_string_lossy().contains(".bad") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
     node.finish();
 }
 
@@ -132,6 +137,9 @@ fn after_a_reboot_pods_are_known_and_not_ready_and_can_be_removed() {
     for group in crate::harness::place::cgroups_of(&node.place.name).into_iter().rev() {
         std::fs::remove_dir(group).unwrap();
     }
+    let boot_id = node.place.files.join("boot_id");
+    std::fs::write(&boot_id, "01234567-89ab-cdef-0123-456789abcdef\n").unwrap();
+    node.boot_id = Some(boot_id);
     node.start_daemon();
     assert_eq!(node.pod_status(&pod.id).unwrap().state(), cri::PodSandboxState::SandboxNotready);
     let status = node.status(&running);

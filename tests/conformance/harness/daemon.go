@@ -108,5 +108,8 @@ func (d *Daemon) end(t *testing.T) {
 	if err := TryUntil(5*time.Second, func() error { return nothing(d.Processes()) }); err != nil {
 		t.Errorf("processes that do not end: %v", err)
 	}
+	// Only a test that failed has left any.
+	unmountBelow(t, d.Root)
+	unmountBelow(t, d.place.Memory)
 	removeCgroups(t, d.CgroupParent)
 }

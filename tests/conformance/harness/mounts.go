@@ -21,7 +21,7 @@ func mountsBelow(directory string) []string {
 	return found
 }
 
-// unmountBelow unmounts what a kubelet that was stopped has left: the volumes of pods that it still had.
+// unmountBelow unmounts what a program that was stopped with pods has left: their volumes, namespaces and files.
 func unmountBelow(t *testing.T, directory string) {
 	t.Helper()
 	mounts := mountsBelow(directory)

@@ -10,6 +10,9 @@ use super::process::{self, Process};
 /// How long what is given back may take to be gone.
 const SETTLES: Duration = Duration::from_secs(5);
 
+/// Made when they are first needed, and kept: the table of images' names, and the directory of plugins' results.
+const LASTING: [&str; 2] = ["/images/records/names.json", "/cni/results"];
+
 /// Everything that belongs to one node, by kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Holdings(BTreeMap<&'static str, BTreeSet<String>>);
@@ -83,12 +86,15 @@ impl Holdings {
         for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
             let path = entry.path();
             let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            // A cache by what containers have in common, so it is not one container's to take along.
+            if path.ends_with("root/mount-points") {
+                continue;
+            }
             // A new supervisor has a new number.
             let name = path.display().to_string();
             let is_socket = name.ends_with(".sock") && name.contains("/host-");
-            // The daemon's few directories and its table of image names are made when they are first needed; what counts is what
-            // is in them.
-            if !(top && is_directory) && !name.ends_with("/images/records/names.json") {
+            // The daemon's few directories are made when they are first needed; what counts is what is in them.
+            if !(top && is_directory) && !LASTING.iter().any(|lasting| name.ends_with(lasting)) {
                 self.add("file", if is_socket { "the supervisor's socket".to_owned() } else { name });
             }
             if is_directory {

@@ -42,6 +42,8 @@ pub struct Node {
     fresh: Holdings,
     fresh_images: Vec<String>,
     notify: Option<String>,
+    /// A file that the daemon finds in the place of the kernel's boot id.
+    pub boot_id: Option<PathBuf>,
     pub place: Place,
 }
 
@@ -119,14 +121,7 @@ impl Node {
     pub fn start_daemon(&mut self) {
         let log =
             std::fs::File::options().create(true).append(true).open(self.place.files.join("daemon.log")).expect("a log file");
-        let mut command = match &self.netns {
-            Some(namespace) => {
-                let mut command = Command::new("nsenter");
-                command.arg(format!("--net={}", namespace.display())).arg(PROGRAM);
-                command
-            }
-            None => Command::new(PROGRAM),
-        };
+        let mut command = self.program();
         command.args(["serve", "--config"]).arg(self.config_file());
         command.env_remove("NOTIFY_SOCKET").env_remove("RUST_LOG").env("RUST_BACKTRACE", "0");
         if let Some(socket) = &self.notify {
@@ -142,6 +137,22 @@ impl Node {
             self.client.version(cri::VersionRequest::default()).ok()
         });
         self.daemon = Some(child);
+    }
+
+    /// The program, in the surroundings that the test wants for it.
+    fn program(&self) -> Command {
+        let (launcher, arguments) = match (&self.netns, &self.boot_id) {
+            (Some(namespace), _) => ("nsenter", vec![format!("--net={}", namespace.display())]),
+            (None, Some(boot_id)) => {
+                let script = r#"mount --bind "$1" /proc/sys/kernel/random/boot_id && shift && exec "$@""#;
+                let words = ["--mount", "sh", "-c", script, "sh", &boot_id.display().to_string()];
+                ("unshare", words.map(str::to_owned).to_vec())
+            }
+            (None, None) => return Command::new(PROGRAM),
+        };
+        let mut command = Command::new(launcher);
+        command.args(arguments).arg(PROGRAM);
+        command
     }
 
     /// Ends the daemon without a chance to do anything.
