@@ -47,11 +47,7 @@ impl Compiler for ProcessCompiler {
         self.fingerprint.clone()
     }
 
-    fn compile(
-        &self,
-        wasm: PathBuf,
-        output: PathBuf,
-    ) -> Pin<Box<dyn Future<Output = Result<CodeReport, CompileError>> + Send>> {
+    fn compile(&self, wasm: PathBuf, output: PathBuf) -> Pin<Box<dyn Future<Output = Result<CodeReport, CompileError>> + Send>> {
         let compiler = self.clone();
         Box::pin(async move { compiler.run(wasm, output).await })
     }
@@ -84,7 +80,10 @@ impl ProcessCompiler {
         let status = match tokio::time::timeout(self.limits.wall, finish).await {
             Ok(status) => status.map_err(|error| internal("waiting for the compiler", &error))?,
             Err(_) => {
-                return Err(CompileError::Limit(format!("compiling took longer than {} s ([compile] wall_seconds)", self.limits.wall.as_secs())));
+                return Err(CompileError::Limit(format!(
+                    "compiling took longer than {} s ([compile] wall_seconds)",
+                    self.limits.wall.as_secs()
+                )));
             }
         };
         match serde_json::from_slice(&text) {

@@ -3,7 +3,13 @@
 //! The modules in reading order. `ARCHITECTURE.md` draws the whole.
 
 /// The CRI's messages and services, generated from `proto/`.
-#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::allow_attributes_without_reason, reason = "generated code; its comments stand in api.proto")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code; its comments stand in api.proto"
+)]
 pub mod proto {
     /// Package `runtime.v1`.
     pub mod runtime {

@@ -57,7 +57,9 @@ pub fn bind(path: &Path, mode: u32, group: &str) -> Result<UnixListener, ServerE
         return Err(ServerError::Busy { path: path.to_owned() });
     }
     match std::fs::symlink_metadata(path) {
-        Ok(found) if std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => std::fs::remove_file(path).map_err(failed)?,
+        Ok(found) if std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
+            std::fs::remove_file(path).map_err(failed)?
+        }
         Ok(_) => return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there"))),
         Err(_) => {}
     }

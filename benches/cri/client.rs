@@ -13,8 +13,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tonic::Request;
 use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Request, Response, Status};
 
 /// No call takes longer than this; a burst on a loaded machine takes seconds.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -84,48 +84,69 @@ impl Client {
     }
 }
 
-macro_rules! calls {
-    ($($service:ident.$name:ident / $later:ident($request:ident) -> $response:ident;)*) => {
+/// A call that ends at a deadline, and does not begin once somebody wants this to end.
+async fn answer<Q, A>(
+    name: &'static str,
+    call: impl AsyncFnOnce(Request<Q>) -> Result<Response<A>, Status>,
+    request: Q,
+) -> anyhow::Result<A> {
+    check_interrupted()?;
+    let mut request = Request::new(request);
+    request.set_timeout(DEADLINE);
+    match call(request).await {
+        Ok(response) => Ok(response.into_inner()),
+        Err(status) => Err(anyhow!("{name}: {:?}: {}", status.code(), status.message())),
+    }
+}
+
+/// Calls as futures, for many at once.
+macro_rules! futures {
+    ($($service:ident.$name:ident($request:ident) -> $response:ident;)*) => {
         impl Client {
             $(
-                /// The call as a future, for many at once.
-                pub async fn $later(&self, request: cri::$request) -> anyhow::Result<cri::$response> {
-                    check_interrupted()?;
+                pub async fn $name(&self, request: cri::$request) -> anyhow::Result<cri::$response> {
                     let mut service = self.$service.clone();
-                    let mut request = Request::new(request);
-                    request.set_timeout(DEADLINE);
-                    match service.$name(request).await {
-                        Ok(response) => Ok(response.into_inner()),
-                        Err(status) => Err(anyhow!("{}: {:?}: {}", stringify!($name), status.code(), status.message())),
-                    }
-                }
-
-                /// The call.
-                pub fn $name(&self, request: cri::$request) -> anyhow::Result<cri::$response> {
-                    block_on(self.$later(request))?
+                    answer(stringify!($name), async |request| service.$name(request).await, request).await
                 }
             )*
         }
     };
 }
 
+/// Calls one after the other.
+macro_rules! calls {
+    ($($service:ident.$name:ident($request:ident) -> $response:ident;)*) => {
+        impl Client {
+            $(
+                pub fn $name(&self, request: cri::$request) -> anyhow::Result<cri::$response> {
+                    let mut service = self.$service.clone();
+                    block_on(answer(stringify!($name), async |request| service.$name(request).await, request))?
+                }
+            )*
+        }
+    };
+}
+
+futures! {
+    runtime.run_pod_sandbox(RunPodSandboxRequest) -> RunPodSandboxResponse;
+    runtime.create_container(CreateContainerRequest) -> CreateContainerResponse;
+    runtime.start_container(StartContainerRequest) -> StartContainerResponse;
+}
+
 calls! {
-    runtime.version / version_later(VersionRequest) -> VersionResponse;
-    runtime.status / status_later(StatusRequest) -> StatusResponse;
-    runtime.run_pod_sandbox / run_pod_sandbox_later(RunPodSandboxRequest) -> RunPodSandboxResponse;
-    runtime.stop_pod_sandbox / stop_pod_sandbox_later(StopPodSandboxRequest) -> StopPodSandboxResponse;
-    runtime.remove_pod_sandbox / remove_pod_sandbox_later(RemovePodSandboxRequest) -> RemovePodSandboxResponse;
-    runtime.pod_sandbox_status / pod_sandbox_status_later(PodSandboxStatusRequest) -> PodSandboxStatusResponse;
-    runtime.list_pod_sandbox / list_pod_sandbox_later(ListPodSandboxRequest) -> ListPodSandboxResponse;
-    runtime.create_container / create_container_later(CreateContainerRequest) -> CreateContainerResponse;
-    runtime.start_container / start_container_later(StartContainerRequest) -> StartContainerResponse;
-    runtime.stop_container / stop_container_later(StopContainerRequest) -> StopContainerResponse;
-    runtime.remove_container / remove_container_later(RemoveContainerRequest) -> RemoveContainerResponse;
-    runtime.list_containers / list_containers_later(ListContainersRequest) -> ListContainersResponse;
-    runtime.list_container_stats / list_container_stats_later(ListContainerStatsRequest) -> ListContainerStatsResponse;
-    runtime.container_status / container_status_later(ContainerStatusRequest) -> ContainerStatusResponse;
-    images.pull_image / pull_image_later(PullImageRequest) -> PullImageResponse;
-    images.image_status / image_status_later(ImageStatusRequest) -> ImageStatusResponse;
-    images.list_images / list_images_later(ListImagesRequest) -> ListImagesResponse;
-    images.image_fs_info / image_fs_info_later(ImageFsInfoRequest) -> ImageFsInfoResponse;
+    runtime.version(VersionRequest) -> VersionResponse;
+    runtime.status(StatusRequest) -> StatusResponse;
+    runtime.stop_pod_sandbox(StopPodSandboxRequest) -> StopPodSandboxResponse;
+    runtime.remove_pod_sandbox(RemovePodSandboxRequest) -> RemovePodSandboxResponse;
+    runtime.pod_sandbox_status(PodSandboxStatusRequest) -> PodSandboxStatusResponse;
+    runtime.list_pod_sandbox(ListPodSandboxRequest) -> ListPodSandboxResponse;
+    runtime.stop_container(StopContainerRequest) -> StopContainerResponse;
+    runtime.remove_container(RemoveContainerRequest) -> RemoveContainerResponse;
+    runtime.list_containers(ListContainersRequest) -> ListContainersResponse;
+    runtime.list_container_stats(ListContainerStatsRequest) -> ListContainerStatsResponse;
+    runtime.container_status(ContainerStatusRequest) -> ContainerStatusResponse;
+    images.pull_image(PullImageRequest) -> PullImageResponse;
+    images.image_status(ImageStatusRequest) -> ImageStatusResponse;
+    images.list_images(ListImagesRequest) -> ListImagesResponse;
+    images.image_fs_info(ImageFsInfoRequest) -> ImageFsInfoResponse;
 }

@@ -51,6 +51,7 @@ impl Containerd {
         let socket = state.join("containerd.sock");
         let cni = cni_configuration(place, name, "cd0", 214)?;
         let plugins = plugin_directory().unwrap_or(Path::new("/usr/lib/cni"));
+        // Some machines let not even root lower an oom_score_adj, which pause processes want.
         let cri = "plugins.\"io.containerd.grpc.v1.cri\"";
         let text = format!(
             "version = 2\nroot = {root:?}\nstate = {state:?}\n\
@@ -58,7 +59,7 @@ impl Containerd {
              \"io.containerd.snapshotter.v1.zfs\", \"io.containerd.snapshotter.v1.devmapper\"]\n\
              [grpc]\naddress = {socket:?}\n\
              [plugins.\"io.containerd.internal.v1.opt\"]\npath = {opt:?}\n\
-             [{cri}]\nsandbox_image = {pause:?}\nstream_server_port = \"0\"\nnetns_mounts_under_state_dir = true\n\
+             [{cri}]\nsandbox_image = {pause:?}\nstream_server_port = \"0\"\nrestrict_oom_score_adj = true\nnetns_mounts_under_state_dir = true\n\
              [{cri}.cni]\nbin_dir = {plugins:?}\nconf_dir = {cni:?}\n\
              [{cri}.containerd.runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n\
              [{cri}.containerd.runtimes.runc.options]\nBinaryName = {runc:?}\nRoot = {runc_root:?}\n",
@@ -128,7 +129,9 @@ pub fn plugin_add(place: &Place, number: usize) -> anyhow::Result<Duration> {
     let call = |command: &str| {
         let mut plugin = Place::command(place.netns.as_deref(), &plugin);
         plugin.env("CNI_COMMAND", command).env("CNI_CONTAINERID", &name).env("CNI_IFNAME", "eth0");
-        plugin.env("CNI_NETNS", Path::new("/run/netns").join(&name)).env("CNI_PATH", plugin_directory().unwrap_or(Path::new("/")));
+        plugin
+            .env("CNI_NETNS", Path::new("/run/netns").join(&name))
+            .env("CNI_PATH", plugin_directory().unwrap_or(Path::new("/")));
         let begin = Instant::now();
         let output = plugin.stdin(std::fs::File::open(&file)?).output()?;
         if !output.status.success() {

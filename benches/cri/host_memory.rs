@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::processes::kilobytes;
+use crate::stats::megabytes;
 
 /// `/proc/meminfo` at a moment.
 #[derive(Debug, Clone, Copy)]
@@ -31,14 +32,14 @@ impl HostMemory {
         Ok(Self { available: middle(|look| look.available), committed: middle(|look| look.committed) })
     }
 
-    /// Bytes that are no longer available since.
-    pub fn taken_since(&self, before: &Self) -> u64 {
-        before.available.saturating_sub(self.available)
+    /// Megabytes that are no longer available since. Below zero where others gave back more than was taken.
+    pub fn taken_since(&self, before: &Self) -> f64 {
+        megabytes(before.available) - megabytes(self.available)
     }
 
-    /// Bytes that are promised to processes since.
-    pub fn committed_since(&self, before: &Self) -> u64 {
-        self.committed.saturating_sub(before.committed)
+    /// Megabytes that are promised to processes since.
+    pub fn committed_since(&self, before: &Self) -> f64 {
+        megabytes(self.committed) - megabytes(before.committed)
     }
 }
 

@@ -14,7 +14,8 @@ pub fn idle() -> anyhow::Result<Vec<u8>> {
 pub fn native(directory: &Path) -> anyhow::Result<Vec<u8>> {
     let (source, program) = (directory.join("native.c"), directory.join("native"));
     std::fs::write(&source, include_str!("native.c"))?;
-    let output = Command::new("cc").args(["-static", "-Os", "-s", "-o"]).arg(&program).arg(&source).output().context("running cc")?;
+    let output =
+        Command::new("cc").args(["-static", "-Os", "-s", "-o"]).arg(&program).arg(&source).output().context("running cc")?;
     if !output.status.success() {
         bail!("cc: {}", String::from_utf8_lossy(&output.stderr).trim());
     }

@@ -74,12 +74,21 @@ impl Node {
             ..cri::NamespaceOption::default()
         };
         let sandbox = cri::PodSandboxConfig {
-            metadata: Some(cri::PodSandboxMetadata { name: name.clone(), uid: name.clone(), namespace: "bench".to_owned(), attempt: 0 }),
+            metadata: Some(cri::PodSandboxMetadata {
+                name: name.clone(),
+                uid: name.clone(),
+                namespace: "bench".to_owned(),
+                attempt: 0,
+            }),
             hostname: if network == Network::Node { String::new() } else { name.clone() },
             log_directory: logs.display().to_string(),
-            labels: [("io.kubernetes.pod.name", name.as_str()), ("io.kubernetes.pod.namespace", "bench"), ("io.kubernetes.pod.uid", &name)]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
+            labels: [
+                ("io.kubernetes.pod.name", name.as_str()),
+                ("io.kubernetes.pod.namespace", "bench"),
+                ("io.kubernetes.pod.uid", &name),
+            ]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
             linux: Some(cri::LinuxPodSandboxConfig {
                 cgroup_parent: self.pods_cgroup.clone(),
                 security_context: Some(cri::LinuxSandboxSecurityContext {
@@ -134,16 +143,16 @@ impl Node {
         let begin = Instant::now();
         let config = Some(prepared.sandbox.clone());
         let request = cri::RunPodSandboxRequest { config, runtime_handler: String::new() };
-        let id = self.client.run_pod_sandbox_later(request).await?.pod_sandbox_id;
+        let id = self.client.run_pod_sandbox(request).await?.pod_sandbox_id;
         let run = begin.elapsed();
         let request = cri::CreateContainerRequest {
             pod_sandbox_id: id.clone(),
             config: Some(prepared.container.clone()),
             sandbox_config: Some(prepared.sandbox.clone()),
         };
-        let container = self.client.create_container_later(request).await?.container_id;
+        let container = self.client.create_container(request).await?.container_id;
         let create = begin.elapsed();
-        self.client.start_container_later(cri::StartContainerRequest { container_id: container.clone() }).await?;
+        self.client.start_container(cri::StartContainerRequest { container_id: container.clone() }).await?;
         let start = begin.elapsed();
         Ok((Pod { id, container }, [run, create - run, start - create]))
     }

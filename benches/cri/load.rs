@@ -69,7 +69,7 @@ pub fn poll(node: &Node, pods: &[Pod], window: Duration) -> anyhow::Result<Asked
         tick += 1;
         // Inside the executor, so that the connection answers what the daemon asks of it.
         let next = begin + TICK * tick;
-        block_on(tokio::time::sleep_until(next.into()))?;
+        block_on(async { tokio::time::sleep_until(next.into()).await })?;
     }
     Ok(asked)
 }

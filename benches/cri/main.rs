@@ -72,7 +72,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     } else {
         Containerd::find().and_then(|found| found.start(&place, &registry).map_err(|error| format!("{error:#}")))
     };
-    let mut table = Table::new(&ours.title, peer.as_ref().map(|node| node.title.clone()));
+    let mut table = Table::new(&ours.title, peer.as_ref().map(|node| node.title.clone()).map_err(Clone::clone));
     let mut nodes = vec![ours];
     nodes.extend(peer.ok());
 

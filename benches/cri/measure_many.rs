@@ -12,22 +12,38 @@ use crate::life::{FirstLine, Network, Pod};
 use crate::load;
 use crate::measure::{Bench, read, say};
 use crate::node::Node;
-use crate::stats::{Cell, megabytes, megabytes_each, millis};
+use crate::stats::{Cell, each, megabytes, millis};
 
-/// Rows of the section about idle pods: name, unit, goal.
-const ROWS: [(&str, &str, Option<f64>); 12] = [
-    ("memory of a pod, PSS of all its processes", "MB", Some(0.5)),
-    ("memory of a pod, charged to its cgroups", "MB", None),
-    ("memory of a pod, less MemAvailable", "MB", None),
-    ("memory of a pod, more Committed_AS", "MB", None),
-    ("daemon, resident", "MB", Some(30.0)),
-    ("daemon and supervisor, PSS", "MB", None),
-    ("CPU of a core, nobody asks", "%", None),
-    ("CPU of a core, a kubelet asks", "%", Some(2.0)),
-    ("daemon killed, until all are listed again", "ms", None),
-    ("with more pods: a pod, less MemAvailable", "MB", None),
-    ("with more pods: ListPodSandbox", "ms", None),
-    ("with more pods: ListContainers", "ms", None),
+/// A row of the section about idle pods.
+struct Row {
+    name: &'static str,
+    unit: &'static str,
+    goal: Option<f64>,
+    /// Whether the figure is not one of a single pod, and depends on how many there are.
+    of_all: bool,
+}
+
+const fn per_pod(name: &'static str, goal: Option<f64>) -> Row {
+    Row { name, unit: "MB", goal, of_all: false }
+}
+
+const fn of_all(name: &'static str, unit: &'static str, goal: Option<f64>) -> Row {
+    Row { name, unit, goal, of_all: true }
+}
+
+const ROWS: [Row; 12] = [
+    per_pod("memory of a pod, PSS of all its processes", Some(0.5)),
+    per_pod("memory of a pod, charged to its cgroups", None),
+    per_pod("memory of a pod, less MemAvailable", None),
+    per_pod("memory of a pod, more Committed_AS", None),
+    of_all("daemon, resident", "MB", Some(30.0)),
+    of_all("daemon and supervisor, PSS", "MB", None),
+    of_all("CPU of a core, nobody asks", "%", None),
+    of_all("CPU of a core, a kubelet asks", "%", Some(2.0)),
+    of_all("daemon killed, until all are listed again", "ms", None),
+    per_pod("more pods: memory of a pod, less MemAvailable", None),
+    of_all("more pods: ListPodSandbox", "ms", None),
+    of_all("more pods: ListContainers", "ms", None),
 ];
 
 impl Bench<'_> {
@@ -68,11 +84,16 @@ impl Bench<'_> {
             self.table.note(note);
             columns.push(column.into_iter());
         }
-        let (idle, many) = (self.plan.idle, self.plan.many);
-        let text = |[ours, peer]: crate::plan::Pair| if columns.len() > 1 { format!("{ours} (containerd: {peer})") } else { ours.to_string() };
-        self.table.section(format!("Idle pods: {}; \"more pods\": {}", text(idle), text(many)));
-        for (name, unit, goal) in ROWS {
-            self.table.row(name, unit, goal, columns.iter_mut().filter_map(Iterator::next).collect());
+        let ([idle, idle_of_peer], [many, many_of_peer]) = (self.plan.idle, self.plan.many);
+        self.table.section(format!("{idle} idle pods; \"more pods\" are {many}"));
+        let is_unlike = idle != idle_of_peer || many != many_of_peer;
+        for Row { name, unit, goal, of_all } in ROWS {
+            let mut cells: Vec<Cell> = columns.iter_mut().filter_map(Iterator::next).collect();
+            if of_all && is_unlike && cells.len() > 1 {
+                cells.truncate(1);
+                cells.push(Cell::Missing(format!("only {idle_of_peer} pods")));
+            }
+            self.table.row(name, unit, goal, cells);
         }
         Ok(())
     }
@@ -118,14 +139,14 @@ fn measure_idle(node: &mut Node, sizes: &Sizes, pods: &mut Vec<Pod>) -> anyhow::
     let pss = if pss.len() == count {
         Cell::of(pss.into_iter().map(megabytes).collect())
     } else {
-        Cell::Single(megabytes_each(pss.iter().sum(), count))
+        Cell::Single(each(megabytes(pss.iter().sum()), count))
     };
     let charged = charged(&node.pods_cgroup);
     let mut cells = vec![
         pss,
-        charged.map_or_else(|| Cell::Missing("no memory cgroup".to_owned()), |bytes| Cell::Single(megabytes_each(bytes, count))),
-        Cell::Single(megabytes_each(after.taken_since(&before), count)),
-        Cell::Single(megabytes_each(after.committed_since(&before), count)),
+        charged.map_or_else(|| Cell::Missing("no memory cgroup".to_owned()), |bytes| Cell::Single(each(megabytes(bytes), count))),
+        Cell::Single(each(after.taken_since(&before), count)),
+        Cell::Single(each(after.committed_since(&before), count)),
         Cell::Single(megabytes(node.roles()?.daemon.rss()?)),
         Cell::Single(megabytes(node.fixed_pss()?)),
     ];
@@ -151,7 +172,7 @@ fn measure_idle(node: &mut Node, sizes: &Sizes, pods: &mut Vec<Pod>) -> anyhow::
     cells.push(Cell::of(restarts?));
 
     launch_until(node, pods, sizes.many)?;
-    cells.push(Cell::Single(megabytes_each(HostMemory::look()?.taken_since(&before), pods.len())));
+    cells.push(Cell::Single(each(HostMemory::look()?.taken_since(&before), pods.len())));
     let Some(pod) = pods.first() else { bail!("no pods") };
     for name in ["ListPodSandbox", "ListContainers"] {
         let mut samples = Vec::new();

@@ -186,7 +186,8 @@ pub fn cri_wasm(place: &Place, image: String) -> anyhow::Result<Node> {
     let name = "ours";
     // `benches/run` names it; under a plain `cargo bench` cargo has built it.
     let program = std::env::var_os("CRI_WASM_BIN").filter(|value| !value.is_empty()).map(PathBuf::from);
-    let program = program.or_else(|| option_env!("CARGO_BIN_EXE_cri-wasm").map(PathBuf::from)).context("CRI_WASM_BIN is not set")?;
+    let program =
+        program.or_else(|| option_env!("CARGO_BIN_EXE_cri-wasm").map(PathBuf::from)).context("CRI_WASM_BIN is not set")?;
     let (state, root) = (place.memory.join(name), place.directory(name)?);
     std::fs::create_dir(&state)?;
     let (config, socket) = (root.join("config.toml"), state.join("cri.sock"));

@@ -18,7 +18,7 @@ pub struct Plan {
     pub reads: usize,
     /// Pods at once: how many, and how often.
     pub bursts: [(usize, Pair); 2],
-    /// Pods that idle at once.
+    /// Pods that idle at once. What depends on their number is only compared where both runtimes have the same.
     pub idle: Pair,
     /// More of them, for memory and lists.
     pub many: Pair,
@@ -39,8 +39,8 @@ impl Plan {
             plugin_adds: 20,
             reads: 300,
             bursts: [(20, [10, 3]), (100, [5, 1])],
-            idle: [100, 40],
-            many: [200, 40],
+            idle: [100, 100],
+            many: [200, 200],
             window: Duration::from_secs(30),
             restarts: [10, 3],
             first_starts: 5,

@@ -59,7 +59,7 @@ pub fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-/// A sum of bytes by a number of pods, in megabytes.
-pub fn megabytes_each(bytes: u64, count: usize) -> f64 {
-    megabytes(bytes) / f64::from(u32::try_from(count.max(1)).unwrap_or(u32::MAX))
+/// A sum over pods by their number.
+pub fn each(sum: f64, count: usize) -> f64 {
+    sum / f64::from(u32::try_from(count.max(1)).unwrap_or(u32::MAX))
 }

@@ -58,7 +58,7 @@ impl Table {
     }
 }
 
-const NAME: usize = 44;
+const NAME: usize = 48;
 
 impl fmt::Display for Table {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,7 +120,11 @@ fn number(value: f64) -> String {
         0.0 => "0".to_owned(),
         size if size < 10.0 => {
             let text = format!("{value:.2}");
-            if text.ends_with('0') && text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+            if text.ends_with('0') && text.contains('.') {
+                text.trim_end_matches('0').trim_end_matches('.').to_owned()
+            } else {
+                text
+            }
         }
         size if size < 100.0 => format!("{value:.1}"),
         _ => format!("{value:.0}"),

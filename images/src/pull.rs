@@ -124,7 +124,7 @@ impl Pull {
         }
         let Descriptor { digest: config_digest, size, .. } = &manifest.config;
         let config_bytes = self.session.small_blob(config_digest, *size, limits.config_bytes).await;
-        let config_bytes = config_bytes.map_err(|error| self.failed_at(error, "config_bytes"))?;
+        let config_bytes = config_bytes.map_err(|error| self.failed_at(error, "max_manifest_bytes"))?;
 
         let (kind, sources, config, platform) = match packaging {
             Packaging::Artifact { layer, file_name } => {
@@ -154,7 +154,7 @@ impl Pull {
         for source in &sources {
             self.pins.add(Item::Layer(source.name()));
             if source.blob().size > limits.layer_bytes {
-                return Err(self.too_large(&format!("layer {}", source.blob().digest), limits.layer_bytes, "layer_bytes"));
+                return Err(self.too_large(&format!("layer {}", source.blob().digest), limits.layer_bytes, "max_layer_bytes"));
             }
         }
         let layers = try_join_all(sources.iter().map(|source| download::layer(&self.inner, &self.session, source)));
@@ -226,7 +226,7 @@ impl Pull {
     }
 
     fn failed(&self, error: RegistryError) -> PullError {
-        self.failed_at(error, "manifest_bytes")
+        self.failed_at(error, "max_manifest_bytes")
     }
 
     fn failed_at(&self, error: RegistryError, option: &'static str) -> PullError {
@@ -273,7 +273,7 @@ fn registry_error(reference: &str, registry: &str, error: RegistryError) -> Pull
         RegistryError::NotFound { what } => PullError::NotFound { reference, registry, what },
         RegistryError::Unauthorized(detail) => PullError::Unauthorized { reference, registry, detail },
         RegistryError::Unavailable(detail) => PullError::RegistryUnavailable { reference, registry, detail },
-        RegistryError::TooLarge { what, limit } => PullError::TooLarge { reference, what, limit, option: "layer_bytes" },
+        RegistryError::TooLarge { what, limit } => PullError::TooLarge { reference, what, limit, option: "max_layer_bytes" },
         RegistryError::Mismatch { what, expected, actual } => {
             PullError::DigestMismatch { reference, registry, what, expected, actual }
         }

@@ -78,7 +78,7 @@ pub(crate) fn unpack(
         None => error,
         Some(Stop::Cancelled) => UnpackError::Cancelled,
         Some(Stop::Header) => UnpackError::Invalid(format!("the headers of an entry are above {HEADER_BYTES} bytes")),
-        Some(Stop::Total) => too_large("the unpacked layer", limits.unpacked_bytes, "unpacked_bytes"),
+        Some(Stop::Total) => too_large("the unpacked layer", limits.unpacked_bytes, "max_unpacked_bytes"),
     })?;
     if actual != *diff_id {
         return Err(UnpackError::DiffId { expected: diff_id.to_string(), actual: actual.to_string() });
@@ -98,11 +98,11 @@ fn entries<R: Read>(archive: &mut tar::Archive<R>, tree: &mut Tree, gauge: &Gaug
 
         count += 1;
         if count > limits.entries {
-            return Err(too_large("the number of a layer's entries", limits.entries, "entries"));
+            return Err(too_large("the number of a layer's entries", limits.entries, "max_entries"));
         }
         bytes = bytes.saturating_add(entry.size());
         if bytes > limits.unpacked_bytes {
-            return Err(too_large("the unpacked layer", limits.unpacked_bytes, "unpacked_bytes"));
+            return Err(too_large("the unpacked layer", limits.unpacked_bytes, "max_unpacked_bytes"));
         }
         place(&mut entry, tree, limits)?;
         // What place() has not read is read here, outside the header's allowance.

@@ -58,7 +58,7 @@ async fn a_manifest_without_end_is_cut_at_the_cap() {
     registry.artifact("v1", &wasm("x"), None);
     registry.trouble("manifests/v1", Trouble::Endless);
     let error = node.images.pull(&registry.name("x:v1"), None).await.unwrap_err();
-    assert!(matches!(error, PullError::TooLarge { option: "manifest_bytes", .. }), "{error}");
+    assert!(matches!(error, PullError::TooLarge { option: "max_manifest_bytes", .. }), "{error}");
 }
 
 #[tokio::test]

@@ -40,8 +40,7 @@ impl Client {
             }))
             .await
             .with_context(|| format!("no daemon answers on {}", socket.display()))?;
-        let mut client =
-            Self { runtime: RuntimeServiceClient::new(channel.clone()), images: ImageServiceClient::new(channel) };
+        let mut client = Self { runtime: RuntimeServiceClient::new(channel.clone()), images: ImageServiceClient::new(channel) };
         let version = VersionRequest { version: "v1".to_owned() };
         tokio::time::timeout(Duration::from_secs(5), client.runtime.version(version))
             .await

@@ -14,8 +14,9 @@ use super::private::PrivateDaemon;
 use super::registry::Registry;
 use crate::proto::runtime::v1::{
     ContainerConfig, ContainerMetadata, ContainerStatus, ContainerStatusRequest, CreateContainerRequest, ImageSpec, KeyValue,
-    LinuxContainerConfig, LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, Mount, NamespaceMode,
-    NamespaceOption, PodSandboxConfig, PodSandboxMetadata, PullImageRequest, RunPodSandboxRequest, StartContainerRequest,
+    LinuxContainerConfig, LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, Mount,
+    NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata, PullImageRequest, RunPodSandboxRequest,
+    StartContainerRequest,
 };
 
 /// Longest wait for a guest of the demo.
@@ -114,7 +115,10 @@ impl Demo<'_> {
             let first = pod.begun.elapsed();
             let status = self.wait(&pod).await?;
             let [sandbox, create, start] = pod.steps.map(millis);
-            println!("  RunPodSandbox {sandbox} ms, CreateContainer {create} ms, StartContainer {start} ms; first line after {} ms", millis(first));
+            println!(
+                "  RunPodSandbox {sandbox} ms, CreateContainer {create} ms, StartContainer {start} ms; first line after {} ms",
+                millis(first)
+            );
             for line in std::fs::read_to_string(&pod.log)?.lines() {
                 println!("  | {}", line.splitn(4, ' ').nth(3).unwrap_or_default());
             }
@@ -139,7 +143,12 @@ impl Demo<'_> {
         self.count += 1;
         let unique = format!("{}-{}", example.name, self.count);
         let sandbox = PodSandboxConfig {
-            metadata: Some(PodSandboxMetadata { name: unique.clone(), uid: unique.clone(), namespace: "demo".to_owned(), attempt: 0 }),
+            metadata: Some(PodSandboxMetadata {
+                name: unique.clone(),
+                uid: unique.clone(),
+                namespace: "demo".to_owned(),
+                attempt: 0,
+            }),
             hostname: example.name.to_owned(),
             log_directory: self.daemon.state().join("logs").join(&unique).to_string_lossy().into_owned(),
             linux: Some(LinuxPodSandboxConfig {
@@ -177,7 +186,8 @@ impl Demo<'_> {
         let request = RunPodSandboxRequest { config: Some(sandbox.clone()), runtime_handler: String::new() };
         let id = self.client.runtime.run_pod_sandbox(request).await.map_err(plain)?.into_inner().pod_sandbox_id;
         let run = begun.elapsed();
-        let request = CreateContainerRequest { pod_sandbox_id: id.clone(), config: Some(config), sandbox_config: Some(sandbox.clone()) };
+        let request =
+            CreateContainerRequest { pod_sandbox_id: id.clone(), config: Some(config), sandbox_config: Some(sandbox.clone()) };
         let container = self.client.runtime.create_container(request).await.map_err(plain)?.into_inner().container_id;
         let create = begun.elapsed();
         self.client.runtime.start_container(StartContainerRequest { container_id: container.clone() }).await.map_err(plain)?;

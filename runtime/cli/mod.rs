@@ -65,7 +65,8 @@ pub struct ConfigArgs {
 impl ConfigArgs {
     /// Defaults, then the file, then the flags.
     pub fn load(&self) -> Result<crate::config::Config, crate::config::ConfigError> {
-        let overrides = crate::config::Overrides { root: self.root.clone(), state: self.state.clone(), socket: self.socket.clone() };
+        let overrides =
+            crate::config::Overrides { root: self.root.clone(), state: self.state.clone(), socket: self.socket.clone() };
         crate::config::Config::load(self.config.as_deref(), overrides)
     }
 }

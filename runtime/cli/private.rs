@@ -27,7 +27,10 @@ impl PrivateDaemon {
     /// Starts the daemon and waits until it answers.
     pub(super) async fn start() -> anyhow::Result<(Self, Client)> {
         if !rustix::process::geteuid().is_root() {
-            bail!("cri-wasm must run as root: it makes namespaces, mounts and cgroups (try: sudo {})", std::env::args().next().unwrap_or_default());
+            bail!(
+                "cri-wasm must run as root: it makes namespaces, mounts and cgroups (try: sudo {})",
+                std::env::args().next().unwrap_or_default()
+            );
         }
         let name = format!("cri-wasm-{}", std::process::id());
         // State belongs on tmpfs; images and writable layers on a file system that overlayfs can write to, which tmpfs need not be.
@@ -45,7 +48,16 @@ impl PrivateDaemon {
         std::fs::write(&config, config_text(&name, &cni))?;
         let process = Command::new(std::env::current_exe()?)
             .arg("serve")
-            .args([Path::new("--config"), &config, Path::new("--state"), state, Path::new("--root"), root, Path::new("--socket"), &socket])
+            .args([
+                Path::new("--config"),
+                &config,
+                Path::new("--state"),
+                state,
+                Path::new("--root"),
+                root,
+                Path::new("--socket"),
+                &socket,
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

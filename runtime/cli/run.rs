@@ -12,9 +12,10 @@ use super::client::{Client, has_exited, plain};
 use super::private::PrivateDaemon;
 use super::registry::Registry;
 use crate::proto::runtime::v1::{
-    ContainerConfig, ContainerMetadata, ContainerStatusRequest, CreateContainerRequest, ImageSpec, KeyValue, LinuxContainerConfig,
-    LinuxContainerResources, LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, Mount,
-    NamespaceMode, NamespaceOption, Int64Value, PodSandboxConfig, PodSandboxMetadata, RunPodSandboxRequest, StartContainerRequest,
+    ContainerConfig, ContainerMetadata, ContainerStatusRequest, CreateContainerRequest, ImageSpec, Int64Value, KeyValue,
+    LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext, LinuxPodSandboxConfig,
+    LinuxSandboxSecurityContext, Mount, NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata,
+    RunPodSandboxRequest, StartContainerRequest,
 };
 
 /// How often a running guest's log and state are looked at.
@@ -127,7 +128,8 @@ async fn container(
         let request = ContainerStatusRequest { container_id: id.clone(), verbose: true };
         let info = client.runtime.container_status(request).await.map_err(plain)?.into_inner().info;
         let info: serde_json::Value = serde_json::from_str(info.get("info").map_or("{}", String::as_str))?;
-        let fifo = info.get("stdin").and_then(|path| path.as_str()).context("the daemon does not say where standard input goes")?;
+        let fifo =
+            info.get("stdin").and_then(|path| path.as_str()).context("the daemon does not say where standard input goes")?;
         feed(fifo.to_owned());
     }
     client.runtime.start_container(StartContainerRequest { container_id: id.clone() }).await.map_err(plain)?;
@@ -248,7 +250,11 @@ fn container_config(arguments: &RunArgs, image: String, stdin: bool) -> anyhow::
             resources: Some(LinuxContainerResources {
                 memory_limit_in_bytes: arguments.memory.unwrap_or(0),
                 cpu_period: if arguments.cpus.is_some() { PERIOD } else { 0 },
-                #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "a number of microseconds well within both")]
+                #[allow(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_precision_loss,
+                    reason = "a number of microseconds well within both"
+                )]
                 cpu_quota: arguments.cpus.map_or(0, |cores| (cores * PERIOD as f64) as i64),
                 ..LinuxContainerResources::default()
             }),
@@ -285,12 +291,7 @@ fn parse_mount(text: &str) -> anyhow::Result<Mount> {
     if !guest.starts_with('/') {
         bail!("--mount {text}: {guest} must be an absolute path");
     }
-    Ok(Mount {
-        host_path: host.to_string_lossy().into_owned(),
-        container_path: guest.to_owned(),
-        readonly,
-        ..Mount::default()
-    })
+    Ok(Mount { host_path: host.to_string_lossy().into_owned(), container_path: guest.to_owned(), readonly, ..Mount::default() })
 }
 
 fn parse_size(text: &str) -> Result<i64, String> {

@@ -116,7 +116,9 @@ fn lock(state: &Path) -> anyhow::Result<File> {
     let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => bail!("another daemon works in {}; give this one a state directory of its own (--state)", state.display()),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            bail!("another daemon works in {}; give this one a state directory of its own (--state)", state.display())
+        }
         Err(error) => Err(error).with_context(|| format!("locking {}", path.display())),
     }
 }
@@ -130,7 +132,9 @@ fn supervisor_cgroup(cgroups: &Cgroups, config: &Config) -> Option<[Cgroup; 2]> 
         Ok([cgroups.create(&parent.join("supervisor")?)?, cgroups.open(&parent)])
     };
     create()
-        .inspect_err(|error| tracing::warn!("the supervisor stays in the daemon's cgroup, so stopping the service may end its pods: {error:#}"))
+        .inspect_err(|error| {
+            tracing::warn!("the supervisor stays in the daemon's cgroup, so stopping the service may end its pods: {error:#}")
+        })
         .ok()
 }
 

@@ -120,7 +120,8 @@ fn gather(plan: LaunchPlan) -> Result<Gathered, LaunchError> {
     }
 
     let places = spec.mounts.iter().map(|mount| (mount.destination.as_str(), mount.file));
-    let mount_points = mount_points::layer(&plan.mount_points, places).map_err(path_error("making mount points in", &plan.mount_points))?;
+    let mount_points =
+        mount_points::layer(&plan.mount_points, places).map_err(path_error("making mount points in", &plan.mount_points))?;
     let lower: Vec<PathBuf> = plan.lower_dirs.into_iter().chain(mount_points).collect();
     rootfs::prepare(&plan.writable_dir).map_err(path_error("making the writable layer", &plan.writable_dir))?;
     let root = rootfs::mount(&lower, &plan.writable_dir)

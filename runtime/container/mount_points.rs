@@ -37,7 +37,10 @@ pub fn layer<'a>(directory: &Path, places: impl Iterator<Item = (&'a str, bool)>
     if std::fs::read_dir(directory)?.count() >= MAX_LAYERS {
         return Ok(None);
     }
-    let new = tempfile::Builder::new().prefix(".new-").permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755)).tempdir_in(directory)?;
+    let new = tempfile::Builder::new()
+        .prefix(".new-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .tempdir_in(directory)?;
     for (path, is_file) in places {
         let place = new.path().join(path.trim_start_matches('/'));
         if is_file {

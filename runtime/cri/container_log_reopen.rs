@@ -24,8 +24,17 @@ pub(super) async fn reopen(
     let guest = container.id().to_string();
     let host = runtime.host.clone();
     let reopened = tokio::task::spawn_blocking(move || -> Result<(), Error> {
+        let is_new = !path.exists();
         let log = launch::open_log(&path).map_err(|source| Error::Io { action: "open the log", path: path.clone(), source })?;
-        Ok(host.reopen_log(&guest, &log)?)
+        let handed = host.reopen_log(&guest, &log);
+        if is_new && !matches!(handed, Ok(true)) {
+            // The kubelet renames the old file back.
+            let _ = std::fs::remove_file(&path);
+        }
+        match handed? {
+            true => Ok(()),
+            false => Err(Error::Precondition(format!("container {guest} has ended"))),
+        }
     });
     reopened.await.map_err(|_| Error::Unavailable("the daemon is shutting down".to_owned()))??;
     Ok(ReopenContainerLogResponse {})

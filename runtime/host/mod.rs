@@ -25,7 +25,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wasm_host::exit_record::{self, Directory};
-use wasm_host::protocol::{self, DescriptorKind, ExitRecord, GuestControl, GuestSpec, Launch, ReopenLog, guest_control, reply, request};
+use wasm_host::protocol::{
+    self, DescriptorKind, ExitRecord, GuestControl, GuestSpec, Launch, ReopenLog, guest_control, reply, request,
+};
 
 use crate::cgroup::Cgroup;
 use connection::Connection;
@@ -173,10 +175,8 @@ impl Host {
         let spec = memfd(spec).map_err(system("writing the specification"))?;
         descriptors.push((DescriptorKind::Spec, spec));
         let connection = self.0.current.borrow().clone().ok_or(HostError::NotRunning)?;
-        let launch = Launch {
-            guest: guest.to_owned(),
-            descriptors: descriptors.iter().map(|(kind, _)| i32::from(*kind)).collect(),
-        };
+        let launch =
+            Launch { guest: guest.to_owned(), descriptors: descriptors.iter().map(|(kind, _)| i32::from(*kind)).collect() };
         lock(&self.0.told).remove(guest);
         let descriptors = descriptors.into_iter().map(|(_, descriptor)| descriptor).collect();
         match connection.call(request::Body::Launch(launch), descriptors, LAUNCH_DEADLINE, "a launch").await? {
@@ -216,8 +216,8 @@ impl Host {
         process.signal(signal).map_err(system(format!("sending signal {signal} to process {}", process.pid)))
     }
 
-    /// Gives a running guest a new log file: every line that it writes after this call goes there.
-    pub fn reopen_log(&self, guest: &str, log: &OwnedFd) -> Result<(), HostError> {
+    /// Gives a running guest a new log file: every line that it writes after this call goes there. `false`: it has just ended.
+    pub fn reopen_log(&self, guest: &str, log: &OwnedFd) -> Result<bool, HostError> {
         let send = || -> io::Result<()> {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
@@ -226,7 +226,12 @@ impl Host {
             let message = GuestControl { body: Some(guest_control::Body::ReopenLog(ReopenLog {})) };
             protocol::send(&socket, &message, &[log.as_fd()])
         };
-        send().map_err(system(format!("handing the new log file to {guest}")))
+        match send() {
+            Ok(()) => Ok(true),
+            // Nobody has the socket open any more, or its file was deleted already.
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Ok(false),
+            Err(error) => Err(system(format!("handing the new log file to {guest}"))(error)),
+        }
     }
 
     /// Deletes the files of a guest that has ended and is on record elsewhere.
@@ -263,7 +268,8 @@ fn watch_descriptor(descriptor: OwnedFd, interest: Interest) -> io::Result<Async
 fn connect(socket: &OwnedFd, path: &Path) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let directory = path.parent().unwrap_or(Path::new("/"));
-    let directory = rustix::fs::open(directory, rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
+    let directory =
+        rustix::fs::open(directory, rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let short = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
     Ok(rustix::net::connect(socket, &SocketAddrUnix::new(short)?)?)

@@ -48,7 +48,9 @@ impl Host {
                 }
             }
             Ok(None) => {}
-            Err(error) => return tracing::error!(guest, pid = process.pid, %error, "a guest without supervisor cannot be watched"),
+            Err(error) => {
+                return tracing::error!(guest, pid = process.pid, %error, "a guest without supervisor cannot be watched");
+            }
         }
         tokio::time::sleep(RECORD_GRACE).await;
         let record = match self.0.guests.seen(guest) {
@@ -74,7 +76,12 @@ async fn ended(descriptor: OwnedFd) -> std::io::Result<()> {
 pub(super) fn record_of_lost(process: &Process, outcome: Option<Outcome>) -> ExitRecord {
     let (exit_code, reason, message, finished_at) = match outcome {
         Some(outcome) => (outcome.exit_code, outcome.reason, outcome.message, outcome.finished_at),
-        None => (255, "Unknown".to_owned(), "the supervisor had died before it could see how this guest ended".to_owned(), protocol::now()),
+        None => (
+            255,
+            "Unknown".to_owned(),
+            "the supervisor had died before it could see how this guest ended".to_owned(),
+            protocol::now(),
+        ),
     };
     ExitRecord {
         pid: process.pid,

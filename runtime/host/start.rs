@@ -32,7 +32,12 @@ impl Host {
                 current = Some(connection);
                 continue;
             }
-            tracing::info!(pid = welcome.pid, guests = welcome.guests, build = welcome.build, "a supervisor of another build serves its guests to their end");
+            tracing::info!(
+                pid = welcome.pid,
+                guests = welcome.guests,
+                build = welcome.build,
+                "a supervisor of another build serves its guests to their end"
+            );
             self.follow(connection, false);
         }
         let connection = match current {
@@ -129,7 +134,10 @@ impl Host {
                 return;
             }
             host.0.current.send_replace(None);
-            tracing::error!(pid = connection.welcome().pid, "the supervisor has gone; its guests run on, a new one is being started");
+            tracing::error!(
+                pid = connection.welcome().pid,
+                "the supervisor has gone; its guests run on, a new one is being started"
+            );
             let mut pause = RESTART_PAUSE.0;
             while let Err(error) = Box::pin(host.connect()).await {
                 tracing::error!(%error, "starting the supervisor again");

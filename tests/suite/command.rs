@@ -181,3 +181,27 @@ fn an_image_with_dockers_media_types_runs() {
     assert_eq!(printed(&node, &pod, &image, "main", &[], &[]), "docker\n");
     node.finish();
 }
+
+#[test]
+fn arguments_and_variables_may_be_many_and_long() {
+    let Some(node) = Node::with(&[PROBE]) else { return };
+    let pod = node.pod("web");
+    let long = "x".repeat(100_000);
+    let mut args = vec!["args".to_owned(), long.clone()];
+    args.extend((0..2000).map(|number| format!("argument {number}")));
+    let envs =
+        (0..2000).map(|number| cri::KeyValue { key: format!("NAME_{number}"), value: format!("value {number}").into_bytes() });
+    let config = cri::ContainerConfig { args, envs: envs.collect(), ..PROBE.container("args", &[]) };
+    let ended = node.run(&pod, &config);
+    assert_eq!(ended.status.exit_code, 0, "{}", ended.status.message);
+    let out = ended.log.stdout();
+    assert!(out.contains(&format!("2: {long}\n")) && out.ends_with("2002: argument 1999\n"));
+    let config = cri::ContainerConfig {
+        args: owned(&["env", "NAME_0", "NAME_1999"]),
+        metadata: Some(cri::ContainerMetadata { name: "env".into(), attempt: 0 }),
+        log_path: "env.log".into(),
+        ..config
+    };
+    assert_eq!(node.run(&pod, &config).log.stdout(), "NAME_0=value 0\nNAME_1999=value 1999\n");
+    node.finish();
+}

@@ -321,3 +321,58 @@ fn an_images_files_are_the_guests_root_with_their_modes_and_owners() {
     assert_eq!(err, "cat: /srv/private: EACCES\nwrite: /srv/new: EACCES\n");
     node.finish();
 }
+
+#[test]
+fn a_container_may_have_a_hundred_mounts_and_too_many_are_refused() {
+    let Some(node) = Node::with(&[PROBE]) else { return };
+    let pod = node.pod("web");
+    let mounts = |count: usize| -> Vec<cri::Mount> {
+        let directory = |number: usize| node.place.directory(&format!("volumes/{number}"));
+        (0..count).map(|number| mount(&directory(number), &format!("/data/{number}"))).collect()
+    };
+    let (out, err) = said(&node, &pod, &with_mounts("hundred", mounts(100), &words("write /data/99/file x + ls /data/99")));
+    assert_eq!((out.as_str(), err.as_str()), ("file\n", ""));
+    let before = node.holdings();
+    let config = with_mounts("thousand", mounts(1000), &["echo"]);
+    let refused = match node.create(&pod, &config) {
+        Err(refused) => refused,
+        Ok(id) => {
+            let refused = node.start_container(&id).expect_err("a message holds 253 descriptors");
+            node.remove_container(&id).unwrap();
+            refused
+        }
+    };
+    assert!(refused.message().contains("mounts"), "{refused}");
+    node.assert_nothing_leaked(&before);
+    node.finish();
+}
+
+#[test]
+fn a_mount_made_later_is_seen_where_its_propagation_says_so() {
+    let Some(node) = Node::with(&[PROBE]) else { return };
+    let pod = node.pod("web");
+    let volume = node.place.directory("volume");
+    std::fs::create_dir(volume.join("later")).unwrap();
+    // A mount of its own that tells its copies what happens to it.
+    rustix::mount::mount_bind(&volume, &volume).unwrap();
+    rustix::mount::mount_change(&volume, rustix::mount::MountPropagationFlags::SHARED).unwrap();
+    let launch = |name: &str, propagation: cri::MountPropagation| {
+        let mount = cri::Mount { propagation: propagation.into(), ..mount(&volume, "/data") };
+        let config = with_mounts(name, vec![mount], &words("echo here + wait-for /data/go + ls /data/later"));
+        let id = node.launch(&pod, &config);
+        node.wait_stdout(&id, "here\n");
+        id
+    };
+    let private = launch("private", cri::MountPropagation::PropagationPrivate);
+    let slave = launch("slave", cri::MountPropagation::PropagationHostToContainer);
+    rustix::mount::mount("tmpfs", volume.join("later"), "tmpfs", MountFlags::empty(), None).unwrap();
+    std::fs::write(volume.join("later/file"), "").unwrap();
+    std::fs::write(volume.join("go"), "").unwrap();
+    assert_eq!(node.wait_exit(&slave).log.stdout(), "here\nfile\n");
+    assert_eq!(node.wait_exit(&private).log.stdout(), "here\n");
+    node.remove_pod(&pod.id).unwrap();
+    for path in [volume.join("later"), volume] {
+        rustix::mount::unmount(path, UnmountFlags::empty()).expect("no guest holds it any more");
+    }
+    node.finish();
+}

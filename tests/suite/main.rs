@@ -28,8 +28,10 @@ mod user;
 mod wasi;
 
 mod images;
+mod images_limits;
 mod images_refused;
 
+mod concurrency;
 mod config_cli;
 mod records;
 mod restart;

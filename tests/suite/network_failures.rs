@@ -4,10 +4,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::json;
 use tonic::Code;
 
 use crate::harness::guests::PROBE;
+use crate::harness::process::Process;
 use crate::harness::{Node, cri, missing, until};
 use crate::network::{DEBIAN, bridge, bridged, configure, leftovers, node, pinned, pod_config, pod_netns, run, wait_ready};
 
@@ -132,5 +134,48 @@ fn a_pod_whose_namespace_was_torn_away_can_still_be_removed() {
     node.remove_pod(&pod.id).unwrap();
     // Debian's bridge plugin cannot find its masquerading rules any more; the addresses are free.
     until("nothing but rules of the pod is left", || leftovers(&node).iter().all(|left| left.starts_with(['-', ':'])));
+    node.finish();
+}
+
+/// Calls something that does not come back before the daemon is killed in the midst of it, and starts the daemon again.
+fn kill_in_the_midst(node: &mut Node, call: impl FnOnce(&Node) + Send, is_there: impl Fn(&Node) -> bool) {
+    let daemon = Process::look(node.daemon_pid()).expect("the daemon runs");
+    std::thread::scope(|scope| {
+        let node = &*node;
+        scope.spawn(move || call(node));
+        until("the call is under way", || is_there(node));
+        daemon.signal(Signal::KILL);
+    });
+    node.restart_daemon();
+}
+
+#[test]
+fn a_pod_half_made_when_the_daemon_was_killed_is_undone() {
+    let Some((mut node, plugins)) = with_own_plugin() else { return };
+    let mark = node.place.files.join("mark");
+    let slow = format!("[ \"$CNI_COMMAND\" != ADD ] || {{ touch {}; sleep 3; }}\n{ANSWERS}", mark.display());
+    write_plugin(&plugins, "last", &slow);
+    let config = pod_config(&node, "web");
+    kill_in_the_midst(&mut node, |node| drop(node.run_pod(&config)), |_| mark.exists());
+    write_plugin(&plugins, "last", ANSWERS);
+    until("its network is taken back", || pinned(&node).is_empty() && leftovers(&node).is_empty());
+    assert!(node.pods(None).is_empty(), "nobody was told of it");
+    node.run_pod(&config).expect("the retry");
+    node.finish();
+}
+
+#[test]
+fn a_pod_half_stopped_when_the_daemon_was_killed_can_be_stopped() {
+    let Some((mut node, plugins)) = with_own_plugin() else { return };
+    let pod = run(&node, "web");
+    let mark = node.place.files.join("mark");
+    let slow = format!("[ \"$CNI_COMMAND\" != DEL ] || {{ touch {}; sleep 3; }}\n{ANSWERS}", mark.display());
+    write_plugin(&plugins, "last", &slow);
+    kill_in_the_midst(&mut node, |node| drop(node.stop_pod(&pod.id)), |_| mark.exists());
+    write_plugin(&plugins, "last", ANSWERS);
+    node.stop_pod(&pod.id).unwrap();
+    assert_eq!(node.pod_status(&pod.id).unwrap().state(), cri::PodSandboxState::SandboxNotready);
+    assert!(pinned(&node).is_empty());
+    assert_eq!(leftovers(&node), Vec::<String>::new());
     node.finish();
 }

@@ -192,12 +192,16 @@ fn a_pod_that_cannot_be_made_leaves_nothing_and_the_retry_succeeds() {
         security(config).namespace_options.as_mut().unwrap().userns_options = Some(namespace);
     });
     let outside = change(&|config| config.linux.as_mut().unwrap().cgroup_parent = "/../../etc".into());
+    let slice = change(&|config| config.linux.as_mut().unwrap().cgroup_parent = "kubepods-burstable-pod1.slice".into());
+    let bandwidth = change(&|config| config.annotations = map(&[("kubernetes.io/egress-bandwidth", "plenty")]));
     for (config, said) in [
         (pod_network, "cni"),
         (sysctl("kernel.panic"), "kernel.panic"),
         (sysctl("net.ipv4.ip_forward"), "net.ipv4.ip_forward"),
         (user_namespace, "user namespace"),
         (outside, "cgroup"),
+        (slice, "slice"),
+        (bandwidth, "plenty"),
     ] {
         let refused = node.run_pod(&config).expect_err(said);
         assert!(refused.message().to_lowercase().contains(said), "{said}: {refused}");
@@ -292,5 +296,21 @@ fn a_verbose_status_tells_more_as_json() {
     for text in info.values() {
         serde_json::from_str::<serde_json::Value>(text).expect("JSON");
     }
+    node.finish();
+}
+
+#[test]
+fn an_id_may_be_cut_as_long_as_it_means_one_pod() {
+    let Some(node) = Node::start() else { return };
+    let mut all: Vec<String> = (0..40).map(|number| node.pod(&format!("p{number}")).id).collect();
+    all.sort();
+    assert_eq!(node.pod_status(&all[0][..24]).unwrap().id, all[0]);
+    assert_eq!(node.pod_status("").unwrap_err().code(), Code::InvalidArgument);
+    // Of forty ids two begin with the same hexadecimal digit.
+    let twice = all.windows(2).find(|pair| pair[0][..1] == pair[1][..1]).unwrap();
+    let ambiguous = node.pod_status(&twice[0][..1]).unwrap_err();
+    assert_eq!(ambiguous.code(), Code::InvalidArgument, "{ambiguous}");
+    assert!(node.stop_pod(&twice[0][..1]).is_err(), "nothing is stopped by a guess");
+    assert!(node.pods(None).iter().all(|pod| pod.state() == cri::PodSandboxState::SandboxReady));
     node.finish();
 }

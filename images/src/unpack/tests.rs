@@ -199,8 +199,8 @@ fn each_cap_stops_what_exceeds_it() {
         other => panic!("{other:?}"),
     };
     let three = || Archive::default().file("a", b"xx").file("b", b"xx").file("c", b"xx");
-    assert_eq!(option(three(), Limits { entries: 2, ..Limits::default() }), "entries");
-    assert_eq!(option(three(), Limits { unpacked_bytes: 5, ..Limits::default() }), "unpacked_bytes");
+    assert_eq!(option(three(), Limits { entries: 2, ..Limits::default() }), "max_entries");
+    assert_eq!(option(three(), Limits { unpacked_bytes: 5, ..Limits::default() }), "max_unpacked_bytes");
     assert_eq!(option(Archive::default().file("a/b/c", b""), Limits { depth: 2, ..Limits::default() }), "depth");
     assert_eq!(option(Archive::default().file("abcdef", b""), Limits { path_bytes: 5, ..Limits::default() }), "path_bytes");
 }

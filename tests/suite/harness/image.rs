@@ -106,6 +106,7 @@ enum Content {
     Bytes(Vec<u8>),
     Directory,
     Link(String),
+    Raw,
 }
 
 impl Layered {
@@ -128,6 +129,11 @@ impl Layered {
 
     pub fn link(self, path: &str, target: &str) -> Layered {
         self.add(path, Content::Link(target.to_owned()), 0o777, 0)
+    }
+
+    /// An empty file under a name that no well-meaning archive has.
+    pub fn raw_path(self, path: &str) -> Layered {
+        self.add(path, Content::Raw, 0o644, 0)
     }
 
     pub fn entrypoint(self, words: &[&str]) -> Layered {
@@ -203,6 +209,15 @@ impl Layered {
                     header.set_entry_type(tar::EntryType::Directory);
                     header.set_size(0);
                     archive.append_data(&mut header, path, std::io::empty())
+                }
+                Content::Raw => {
+                    // The crate's own functions refuse such a name.
+                    let field = &mut header.as_old_mut().name;
+                    assert!(path.len() < field.len(), "a name of the old form has 100 bytes: {path}");
+                    field[..path.len()].copy_from_slice(path.as_bytes());
+                    header.set_size(0);
+                    header.set_cksum();
+                    archive.append(&header, std::io::empty())
                 }
                 Content::Link(target) => {
                     header.set_entry_type(tar::EntryType::Symlink);

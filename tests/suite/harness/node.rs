@@ -104,6 +104,7 @@ impl Node {
             fresh: Holdings::default(),
             fresh_images: Vec::new(),
             notify: None,
+            boot_id: None,
             place,
         };
         node.notify = options.notify.map(str::to_owned);

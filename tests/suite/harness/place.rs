@@ -13,6 +13,7 @@ use rustix::mount::UnmountFlags;
 use rustix::process::Signal;
 
 use super::process;
+use super::wait::PATIENCE;
 
 const PREFIX: &str = "cri-wasm-test-";
 /// Images and writable layers; on a filesystem that overlayfs takes for writing.
@@ -77,7 +78,8 @@ fn memory() -> &'static Path {
 /// Clears up after test runs that are no more.
 fn sweep() {
     let mut names: Vec<String> = Vec::new();
-    for directory in [DISK, MEMORY[0], MEMORY[1], "/run/netns"] {
+    let places = [DISK, MEMORY[0], MEMORY[1], "/run/netns"].map(PathBuf::from);
+    for directory in places.into_iter().chain(hierarchies()) {
         let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
         names.extend(entries.filter_map(|entry| entry.file_name().into_string().ok()));
     }
@@ -96,7 +98,7 @@ fn clear(name: &str) {
     let begin = Instant::now();
     loop {
         let left = process::of_place(name);
-        if left.is_empty() || begin.elapsed() > Duration::from_secs(10) {
+        if left.is_empty() || begin.elapsed() > PATIENCE {
             break;
         }
         left.iter().for_each(|process| process.signal(Signal::KILL));
@@ -107,8 +109,16 @@ fn clear(name: &str) {
     for mount in mounts {
         let _ = rustix::mount::unmount(&mount, UnmountFlags::DETACH);
     }
-    for cgroup in cgroups_of(name).into_iter().rev() {
-        let _ = std::fs::remove_dir(cgroup);
+    // A process that was just killed is in its group for a moment longer.
+    loop {
+        let left = cgroups_of(name);
+        if left.is_empty() || begin.elapsed() > PATIENCE {
+            break;
+        }
+        for cgroup in left.iter().rev() {
+            let _ = std::fs::remove_dir(cgroup);
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
     if Path::new("/run/netns").join(name).exists() {
         let _ = Command::new("ip").args(["netns", "del", name]).status();
@@ -128,14 +138,19 @@ pub fn mounts_of(name: &str) -> Vec<PathBuf> {
 /// Directories of the place's cgroups in every hierarchy, each before those in it.
 pub fn cgroups_of(name: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let hierarchies = std::fs::read_dir(CGROUPS).into_iter().flatten().flatten().map(|entry| entry.path());
-    for hierarchy in hierarchies.chain([PathBuf::from(CGROUPS)]) {
+    for hierarchy in hierarchies() {
         let top = hierarchy.join(name);
         if top.is_dir() {
             walk(&top, &mut found);
         }
     }
     found
+}
+
+/// Where hierarchies of cgroups may be mounted: each of version 1 below the directory, that of version 2 there itself.
+fn hierarchies() -> Vec<PathBuf> {
+    let below = std::fs::read_dir(CGROUPS).into_iter().flatten().flatten().map(|entry| entry.path());
+    below.chain([PathBuf::from(CGROUPS)]).collect()
 }
 
 fn walk(directory: &Path, found: &mut Vec<PathBuf>) {

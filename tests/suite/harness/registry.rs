@@ -20,7 +20,7 @@ const KEEPER: &str = r#"directory=$1; shift
 "$@" >"$directory/log" 2>&1 </dev/null &
 pid=$!
 read -r _
-kill "$pid"
+kill -KILL "$pid"
 wait "$pid"
 rm -rf "$directory""#;
 

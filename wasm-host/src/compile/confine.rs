@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use landlock::{ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
-use rustix::process::{Resource, Rlimit, nice, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 use rustix::thread::{
     Gid, Uid, UnshareFlags, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid, unshare_unsafe,
 };
@@ -50,6 +50,9 @@ pub(super) fn confine(limits: CompileLimits, stacks: u64) -> Result<(), ConfineE
         // Drops all capabilities, and keeps other processes of this user from looking into this one.
         set_thread_res_uid(user, user, user).map_err(step("setresuid"))?;
     }
+    // Nobody waits for the code any more once the daemon is gone, and the next daemon compiles again. After the change of user, which
+    // would clear it; the thread that has started this process is one of the executor's, which live as long as the daemon.
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(step("parent death signal"))?;
     let limit = |resource, soft, hard| setrlimit(resource, Rlimit { current: Some(soft), maximum: Some(hard) });
     let memory = limits.memory_bytes.saturating_add(stacks);
     limit(Resource::Data, memory, memory).map_err(step("limit of memory"))?;

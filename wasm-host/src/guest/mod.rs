@@ -5,6 +5,8 @@
 
 mod code;
 mod commands;
+mod descriptors;
+mod lookup;
 mod outcome;
 mod paths;
 mod prepared;

@@ -1,16 +1,18 @@
 //! Paths of a guest, as the kernel sees them: the process is in the container's root, so both mean the same files.
 
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::StatVfsMountFlags;
+use rustix::fs::CWD;
 use rustix::io::Errno;
+
+use super::lookup::{self, Reason};
 
 // Error numbers of WASI 0.1 and its predecessor, from typenames.witx.
 const EACCES: i32 = 2;
+const EINVAL: i32 = 28;
 pub(super) const EIO: i32 = 29;
 const ELOOP: i32 = 32;
+const EMFILE: i32 = 33;
 const ENOENT: i32 = 44;
 const ENOTDIR: i32 = 54;
 pub(super) const EPERM: i32 = 63;
@@ -26,7 +28,7 @@ const LINKS: usize = 40;
 /// # Errors
 /// The number of why the path leads nowhere.
 pub(super) fn resolve(path: &Path, follow: bool) -> Result<Option<String>, i32> {
-    let canonical = |path: &Path| std::fs::canonicalize(path).map_err(|error| number(&error));
+    let canonical = |path: &Path| std::fs::canonicalize(path).map_err(|error| Errno::from_io_error(&error).map_or(EPERM, number));
     let mut resolved = path.to_owned();
     for _ in 0..LINKS {
         resolved = match (resolved.parent(), resolved.file_name()) {
@@ -46,39 +48,39 @@ pub(super) fn resolve(path: &Path, follow: bool) -> Result<Option<String>, i32> 
     Err(ELOOP)
 }
 
-fn number(error: &io::Error) -> i32 {
-    match Errno::from_io_error(error) {
-        Some(Errno::NOENT) => ENOENT,
-        Some(Errno::ACCESS) => EACCES,
-        Some(Errno::NOTDIR) => ENOTDIR,
-        Some(Errno::LOOP) => ELOOP,
+/// The target of a symbolic link, given by an absolute path.
+///
+/// # Errors
+/// The number of why there is none.
+pub(super) fn read_link(path: &Path) -> Result<Vec<u8>, i32> {
+    let path = path.to_str().ok_or(EPERM)?;
+    lookup::read_link(CWD, path).map_err(number)
+}
+
+/// The number of a reason that wasmtime does not know.
+pub(super) fn reason(reason: Reason) -> i32 {
+    match reason {
+        Reason::ReadOnly => EROFS,
+        Reason::CrossDevice => EXDEV,
+        Reason::TooManyFiles => EMFILE,
+    }
+}
+
+fn number(error: Errno) -> i32 {
+    match error {
+        Errno::INVAL => EINVAL,
+        Errno::NOENT => ENOENT,
+        Errno::ACCESS => EACCES,
+        Errno::NOTDIR => ENOTDIR,
+        Errno::LOOP => ELOOP,
         _ => EPERM,
     }
 }
 
-/// Why a call that would change something at these absolute paths has failed with `EIO`.
-pub(super) fn explain(paths: impl Iterator<Item = PathBuf>) -> i32 {
-    let mut device = None;
-    let mut error = EIO;
-    for path in paths {
-        // What is there, or else the directory that it would be in.
-        let Some(there) = [Some(path.as_path()), path.parent()].into_iter().flatten().find(|path| path.exists()) else {
-            continue;
-        };
-        if rustix::fs::statvfs(there).is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY)) {
-            return EROFS;
-        }
-        let here = path.parent().and_then(|parent| parent.metadata().ok()).map(|status| status.dev());
-        if device.is_some_and(|device| Some(device) != here) {
-            error = EXDEV;
-        }
-        device = here;
-    }
-    error
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]

@@ -7,6 +7,7 @@ use wasmtime::component::{self, ResourceTable};
 use wasmtime::{Engine, Linker};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2, p3};
 
+use super::descriptors;
 use super::preview1::{self, ModuleState};
 
 /// State of a store that runs a component.
@@ -45,6 +46,7 @@ impl Prepared {
         let mut components = component::Linker::new(&engine);
         p2::add_to_linker_with_options_async(&mut components, &p2_options()).map_err(failed)?;
         p3::add_to_linker(&mut components).map_err(failed)?;
+        descriptors::link(&mut components).map_err(failed)?;
         Ok(Prepared { engine, modules, components })
     }
 

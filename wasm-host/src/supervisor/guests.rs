@@ -40,10 +40,7 @@ pub(super) fn kills(events: &OwnedFd) -> u64 {
     let mut text = [0; 512];
     let Ok(length) = rustix::io::pread(events, &mut text, 0) else { return 0 };
     let text = text.get(..length).unwrap_or_default();
-    String::from_utf8_lossy(text)
-        .lines()
-        .find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
-        .unwrap_or(0)
+    String::from_utf8_lossy(text).lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
 }
 
 impl Supervisor {
@@ -83,7 +80,8 @@ impl Supervisor {
         let outcome = self.directory.read_outcome(&guest.name);
         let record = join(&guest, status, outcome);
         if let Some((connection, request)) = guest.reply_to {
-            let message = if record.message.is_empty() { format!("it ended with status {}", record.exit_code) } else { record.message };
+            let message =
+                if record.message.is_empty() { format!("it ended with status {}", record.exit_code) } else { record.message };
             let _ = self.directory.forget(&guest.name);
             self.reply(connection, request, reply::Body::Failure(Failure { message, errno: 0 }));
             return;

@@ -35,7 +35,13 @@ fn failure(step: impl std::fmt::Display, error: &io::Error) -> Failure {
 
 impl Supervisor {
     /// Forks. The answer to the daemon follows when the guest has reported.
-    pub(super) fn launch(&mut self, connection: u64, request: u64, launch: &Launch, arrived: Vec<OwnedFd>) -> Result<(), Failure> {
+    pub(super) fn launch(
+        &mut self,
+        connection: u64,
+        request: u64,
+        launch: &Launch,
+        arrived: Vec<OwnedFd>,
+    ) -> Result<(), Failure> {
         let name = launch.guest.as_str();
         if !is_valid_name(name) {
             return Err(Failure { message: format!("{name:?} is no name for a guest"), errno: 0 });
@@ -83,7 +89,8 @@ impl Supervisor {
             start_ticks: Self::start_ticks(pid).unwrap_or(0),
             started_at: protocol::now(),
         };
-        let guest = Guest { name: name.to_owned(), process, started, report: Some(report), reply_to: None, oom_events, kills_before };
+        let guest =
+            Guest { name: name.to_owned(), process, started, report: Some(report), reply_to: None, oom_events, kills_before };
         let go = || -> io::Result<()> {
             self.directory.write_started(name, &started)?;
             let Some(report) = &guest.report else { return Ok(()) };
@@ -189,7 +196,8 @@ impl Child {
 
 /// An error with what caused it, for an operator.
 fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |error| error.source()).fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    std::iter::successors(error.source(), |error| error.source())
+        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn read_spec(descriptor: OwnedFd) -> io::Result<GuestSpec> {

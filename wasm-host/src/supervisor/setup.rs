@@ -20,7 +20,8 @@ use crate::jail::{self, Filter};
 /// `None` in the caller: the supervisor is ready, or has said on stderr why not. `Some` in the supervisor.
 #[allow(unsafe_code, reason = "fork and _exit")]
 pub(super) fn detach() -> Result<Option<OwnedFd>, SupervisorError> {
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|error| system("making a pipe")(error.into()))?;
+    let (read, write) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|error| system("making a pipe")(error.into()))?;
     // SAFETY: the process has one thread, nothing holds a lock.
     match unsafe { libc::fork() } {
         -1 => Err(system("forking the supervisor")(std::io::Error::last_os_error())),
@@ -82,8 +83,8 @@ pub(super) fn prepare(options: &Options) -> Result<Supervisor, SupervisorError> 
 fn listen(path: &Path) -> Result<OwnedFd, SupervisorError> {
     let failed = |step: &'static str| move |error: rustix::io::Errno| system(step)(error.into());
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
-        .map_err(failed("making the socket"))?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(failed("making the socket"))?;
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(system("removing the old socket")(error)),
         _ => {}
