@@ -94,7 +94,7 @@ impl Holdings {
             let name = path.display().to_string();
             let is_socket = name.ends_with(".sock") && name.contains("/host-");
             // The daemon's few directories are made when they are first needed; what counts is what is in them.
-            if !(top && is_directory) && !LASTING.iter().any(|lasting| name.ends_with(lasting)) {
+            if !(LASTING.iter().any(|lasting| name.ends_with(lasting)) || top && is_directory) {
                 self.add("file", if is_socket { "the supervisor's socket".to_owned() } else { name });
             }
             if is_directory {
