@@ -86,7 +86,7 @@ impl Bench<'_> {
 
     fn foot(&mut self) {
         self.table.note(format!("load after: {}", load_average()));
-        self.table.note("ratio: containerd's figure by ours. goal: of issue 3, for 2 processors.");
+        self.table.note("ratio: containerd's figure by ours. goal: what the project promises, on 2 processors.");
         self.table.note("first line: until the line stands in the log file. PSS: private memory and a share of what is shared.");
     }
 

@@ -1,7 +1,7 @@
 //! What tonic calls. Each RPC goes through one wrapper: it refuses calls while the daemon ends, opens the span, logs, and maps
 //! errors.
 //!
-//! RPCs that are not here answer UNIMPLEMENTED by the generated default; docs/cri.md says which issue brings them.
+//! RPCs that are not here answer UNIMPLEMENTED by the generated default; docs/cri.md names them.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -2,9 +2,12 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Set to `1` by tests/all and CI: a test that cannot run is then a failure.
 const REQUIRE_ALL: &str = "CRI_WASM_REQUIRE_ALL";
+
+static SKIPPED: AtomicU32 = AtomicU32::new(0);
 
 /// The name of the test that runs in this thread.
 pub fn test_name() -> String {
@@ -16,7 +19,8 @@ pub fn skip(missing: &str) {
     let test = test_name();
     assert!(std::env::var(REQUIRE_ALL).as_deref() != Ok("1"), "missing: {missing}; and {REQUIRE_ALL}=1 asks for every test");
     // Straight to the descriptor: what a passing test prints is not shown.
-    let _ = writeln!(std::io::stderr(), "skipped: {test}: {missing}");
+    let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+    let _ = writeln!(std::io::stderr(), "skipped: {test}: {missing} ({count} so far)");
 }
 
 /// Skips unless the test runs as root.
@@ -26,6 +30,15 @@ pub fn is_root() -> bool {
         skip("root, to make namespaces, mounts and cgroups");
     }
     root
+}
+
+/// Whether a registry can be started; if not, the test was skipped.
+pub fn has_registry() -> bool {
+    let there = find_program("docker-registry").is_some();
+    if !there {
+        skip("the program docker-registry (tests/tools gets it)");
+    }
+    there
 }
 
 /// The program in PATH, or `None` after having skipped.

@@ -49,8 +49,7 @@ impl Registry {
     /// The one of this run, or `None` after the test was skipped.
     pub fn shared() -> Option<&'static Registry> {
         static SHARED: OnceLock<Option<Registry>> = OnceLock::new();
-        if missing::find_program("docker-registry").is_none() {
-            missing::skip("the program docker-registry (Debian's package docker-registry)");
+        if !missing::has_registry() {
             return None;
         }
         SHARED.get_or_init(|| Some(Registry::start(&Setup::default()))).as_ref()
