@@ -90,7 +90,8 @@ impl Table {
         write!(out, "  {}", if self.missing_peer.is_some() { format!("{:>9}{:18}", "-", "") } else { figures(peer) })?;
         let (our_middle, peer_middle) = (ours.and_then(Cell::middle), peer.and_then(Cell::middle));
         match (our_middle, peer_middle) {
-            (Some(ours), Some(peer)) if ours > 0.0 => write!(out, "{:>8}x", number(peer / ours))?,
+            // Below that ours is noise, and so would be the ratio.
+            (Some(ours), Some(peer)) if ours > 0.01 && peer > 0.0 => write!(out, "{:>8}x", number(peer / ours))?,
             _ => write!(out, "{:9}", "")?,
         }
         if let Some(goal) = row.goal {

@@ -11,8 +11,8 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use crate::proto::runtime::v1::image_service_client::ImageServiceClient;
 use crate::proto::runtime::v1::runtime_service_client::RuntimeServiceClient;
 use crate::proto::runtime::v1::{
-    ContainerState, ContainerStatus, ContainerStatusRequest, ImageSpec, ImageStatusRequest, PullImageRequest,
-    RemovePodSandboxRequest, StopPodSandboxRequest, VersionRequest,
+    ContainerState, ContainerStatus, ContainerStatusRequest, ImageSpec, ImageStatusRequest, ListPodSandboxRequest,
+    PullImageRequest, RemovePodSandboxRequest, StopPodSandboxRequest, VersionRequest,
 };
 
 /// Both services over one connection.
@@ -65,6 +65,15 @@ impl Client {
         let request = ContainerStatusRequest { container_id: container.to_owned(), verbose: false };
         let response = self.runtime.container_status(request).await.map_err(plain)?.into_inner();
         response.status.context("the daemon sent a status without content")
+    }
+
+    /// Removes every pod of the daemon.
+    pub(super) async fn remove_all_pods(&mut self) -> anyhow::Result<()> {
+        let pods = self.runtime.list_pod_sandbox(ListPodSandboxRequest::default()).await.map_err(plain)?.into_inner().items;
+        for pod in pods {
+            self.remove_pod(&pod.id).await?;
+        }
+        Ok(())
     }
 
     /// Stops and removes a pod with all that is in it.

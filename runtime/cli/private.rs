@@ -103,8 +103,13 @@ impl PrivateDaemon {
         state
     }
 
-    /// Ends the daemon, its idle supervisor with it, and deletes both directories.
+    /// Removes what the command left when it failed, ends the daemon, its idle supervisor with it, and deletes both directories.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        if let Ok(mut client) = Client::connect(&self.socket).await
+            && let Err(error) = client.remove_all_pods().await
+        {
+            eprintln!("cri-wasm: a pod could not be removed: {error:#}");
+        }
         if let Some(pid) = self.process.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }

@@ -252,7 +252,7 @@ fn launch_code(error: &LaunchError) -> Code {
 
 fn host_code(error: &HostError) -> Code {
     match error {
-        HostError::NotRunning => Code::Unavailable,
+        HostError::NotRunning | HostError::LogsWaiting => Code::Unavailable,
         HostError::TimedOut { .. } => Code::DeadlineExceeded,
         _ => Code::Internal,
     }

@@ -72,6 +72,12 @@ pub enum HostError {
         /// Of the system call that failed, or 0.
         errno: i32,
     },
+    /// The socket of a guest holds `net.unix.max_dgram_qlen` messages; it reads them when it writes its next line.
+    #[error(
+        "the guest has written nothing since its last log files were handed to it, and no more can wait; \
+         the log is the newest of them, and needs no rotation"
+    )]
+    LogsWaiting,
     /// A system call.
     #[error("{what}")]
     System {
@@ -230,6 +236,7 @@ impl Host {
             Ok(()) => Ok(true),
             // Nobody has the socket open any more, or its file was deleted already.
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(HostError::LogsWaiting),
             Err(error) => Err(system(format!("handing the new log file to {guest}"))(error)),
         }
     }

@@ -152,7 +152,7 @@ struct Child {
 
 impl Child {
     fn run(self, supervisor: &Supervisor) -> i32 {
-        let own = [&self.outcome, &self.control, &self.report].map(AsRawFd::as_raw_fd);
+        let own = [&self.outcome, &self.control, &self.report, &supervisor.null].map(AsRawFd::as_raw_fd);
         keep_only(self.descriptors.numbers().chain(own));
         let report = self.report;
         let tell = |body: reply::Body| {
@@ -175,6 +175,10 @@ impl Child {
             Ok(code) => code,
             Err(error) => return refuse(chain(&error), 0),
         };
+        // What runs in the jail must not write to the supervisor's log.
+        if rustix::stdio::dup2_stdout(&supervisor.null).and_then(|()| rustix::stdio::dup2_stderr(&supervisor.null)).is_err() {
+            return refuse("closing the supervisor's output".to_owned(), 0);
+        }
         if let Err(error) = jail::enter(&spec, self.descriptors.places, &supervisor.filter) {
             return refuse(chain(&error), error.errno());
         }

@@ -82,6 +82,8 @@ enum Source {
 struct Supervisor {
     /// The engine and the host functions, which every guest process inherits.
     prepared: Prepared,
+    /// What a guest process has for the supervisor's own output.
+    null: OwnedFd,
     filter: Filter,
     directory: Directory,
     listener: OwnedFd,

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::event::epoll;
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::{Options, Supervisor, SupervisorError, system};
@@ -56,6 +56,8 @@ pub(super) fn prepare(options: &Options) -> Result<Supervisor, SupervisorError> 
     let failed = |step: &'static str| move |error: rustix::io::Errno| system(step)(error.into());
     std::fs::create_dir_all(&options.guests).map_err(system("making the guests' directory"))?;
     let prepared = Prepared::new(engine::new()?)?;
+    let null =
+        rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(failed("opening /dev/null"))?;
     let filter = Filter::compile()?;
     let listener = listen(&options.socket)?;
     let state = options.guests.parent().unwrap_or(Path::new("/"));
@@ -67,6 +69,7 @@ pub(super) fn prepare(options: &Options) -> Result<Supervisor, SupervisorError> 
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed("making an epoll"))?;
     Ok(Supervisor {
         prepared,
+        null,
         filter,
         directory,
         listener,
