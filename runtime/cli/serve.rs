@@ -24,6 +24,7 @@ use crate::state::{Parts, Runtime};
 
 pub(super) fn run(arguments: &ConfigArgs) -> anyhow::Result<()> {
     let config = arguments.load()?;
+    share_heaps();
     crate::logging::init(&config.log)?;
     // What is made in here belongs to the daemon: modes are set where they differ, and must not depend on who started it.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
@@ -33,6 +34,18 @@ pub(super) fn run(arguments: &ConfigArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(daemon(config)).inspect_err(|error| tracing::error!("{error:#}"))
+}
+
+/// Keeps the daemon small: the C library gives each new thread a heap of its own, up to eight for each processor, and returns little of
+/// one that was busy once. Threads of the daemon come and go with blocking calls and allocate next to nothing at the same time.
+#[allow(unsafe_code, reason = "mallopt")]
+fn share_heaps() {
+    const HEAPS: libc::c_int = 2;
+    // SAFETY: no other thread runs yet.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, HEAPS);
+    }
 }
 
 async fn daemon(config: Config) -> anyhow::Result<()> {
