@@ -1,4 +1,4 @@
-//! Generates the CRI's services and messages from `proto/`, without protoc.
+//! Generates services and messages from `proto/`, without protoc: the CRI's, and the daemon's own.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -16,6 +16,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         // A call of a newer CRI answers UNIMPLEMENTED, which every kubelet knows how to handle.
         .generate_default_stubs(true)
         .compile_fds(compiler.file_descriptor_set())?;
+    println!("cargo:rerun-if-changed=proto/images/v1/images.proto");
+    tonic_prost_build::configure().compile_fds(protox::compile(["images/v1/images.proto"], ["proto"])?)?;
     // The guests of `cri-wasm demo` that need no wasm toolchain.
     for guest in ["idle/idle", "crash/crash"] {
         let source = PathBuf::from("examples").join(guest).with_extension("wat");

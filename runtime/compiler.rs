@@ -9,6 +9,8 @@ use images::{CodeReport, CompileError, Compiler};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 
+use crate::cgroup::Cgroup;
+
 /// Most bytes of the report that are read: it lists imports, and a component may have thousands.
 const MAX_REPORT: u64 = 1 << 20;
 
@@ -32,6 +34,8 @@ pub struct ProcessCompiler {
     pub fingerprint: String,
     /// For each process.
     pub limits: CompileLimits,
+    /// Where they all run: behind the pods when processors are short, and within a bound of memory.
+    pub cgroup: Option<Cgroup>,
 }
 
 /// The line that the compile process prints.
@@ -71,6 +75,7 @@ impl ProcessCompiler {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| internal("starting the compiler", &error))?;
+        self.join(process.id()).await;
         let mut text = Vec::new();
         let stdout = process.stdout.take().ok_or_else(|| CompileError::Failed("the compiler has no output".to_owned()))?;
         let finish = async {
@@ -95,6 +100,16 @@ impl ProcessCompiler {
             }),
             // It was killed: the kernel says by which limit.
             Ok(Report::Ok(_)) | Err(_) => Err(self.ended_early(status)),
+        }
+    }
+
+    /// The process bounds itself too, so a group that cannot be joined is no reason to compile nothing.
+    async fn join(&self, pid: Option<u32>) {
+        let (Some(cgroup), Some(pid)) = (self.cgroup.clone(), pid.and_then(|pid| i32::try_from(pid).ok())) else { return };
+        // Without favordynmods the kernel makes this wait for some milliseconds.
+        let joined = tokio::task::spawn_blocking(move || cgroup.add(pid)).await;
+        if let Ok(Err(error)) = joined {
+            tracing::warn!(%error, "a compile process stays in the daemon's cgroup");
         }
     }
 

@@ -2,13 +2,13 @@
 //!
 //! The modules in reading order. `ARCHITECTURE.md` draws the whole.
 
-/// The CRI's messages and services, generated from `proto/`.
+/// Messages and services, generated from `proto/`.
 #[allow(
     missing_docs,
     clippy::all,
     clippy::pedantic,
     clippy::allow_attributes_without_reason,
-    reason = "generated code; its comments stand in api.proto"
+    reason = "generated code; its comments stand in proto/"
 )]
 pub mod proto {
     /// Package `runtime.v1`.
@@ -18,6 +18,13 @@ pub mod proto {
             tonic::include_proto!("runtime.v1");
             /// The same as a serialized `FileDescriptorSet`.
             pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cri.descriptors"));
+        }
+    }
+    /// Package `criwasm.images`: what the daemon offers beside the CRI.
+    pub mod images {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("criwasm.images.v1");
         }
     }
 }

@@ -146,6 +146,7 @@ calls! {
     runtime.list_container_stats(ListContainerStatsRequest) -> ListContainerStatsResponse;
     runtime.container_status(ContainerStatusRequest) -> ContainerStatusResponse;
     images.pull_image(PullImageRequest) -> PullImageResponse;
+    images.remove_image(RemoveImageRequest) -> RemoveImageResponse;
     images.image_status(ImageStatusRequest) -> ImageStatusResponse;
     images.list_images(ListImagesRequest) -> ListImagesResponse;
     images.image_fs_info(ImageFsInfoRequest) -> ImageFsInfoResponse;

@@ -24,10 +24,20 @@ pub fn native(directory: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// A real program of 5.8 MB that writes a line first, which examples/build makes.
 pub fn large() -> Result<Vec<u8>, String> {
+    guest("large.wasm").map_err(|error| format!("{error} (examples/build)"))
+}
+
+/// Programs that others have built, the largest that are shipped as one module: CPython 3.12 of 26 MB, clang of 75 MB.
+/// `benches/run` fetches them.
+pub fn shipped() -> [(&'static str, Result<Vec<u8>, String>); 2] {
+    [("26 MB", guest("cpython.wasm")), ("75 MB", guest("clang.wasm"))]
+}
+
+fn guest(name: &str) -> Result<Vec<u8>, String> {
     let named = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = named("CRI_WASM_CACHE").or_else(|| Some(named("HOME")?.join(".cache/cri-wasm"))).unwrap_or_default();
-    let path = named("CRI_WASM_GUESTS").unwrap_or_else(|| cache.join("guests")).join("large.wasm");
-    std::fs::read(&path).map_err(|_| "large.wasm is not built (examples/build)".to_owned())
+    let path = named("CRI_WASM_GUESTS").unwrap_or_else(|| cache.join("guests")).join(name);
+    std::fs::read(&path).map_err(|_| format!("{name} is not there"))
 }
 
 /// The module with a custom section behind it, so that no cache has ever seen it.

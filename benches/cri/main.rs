@@ -12,6 +12,7 @@ mod life;
 mod load;
 mod measure;
 mod measure_many;
+mod measure_pull;
 mod node;
 mod place;
 mod plan;

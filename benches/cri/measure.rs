@@ -63,6 +63,7 @@ impl Bench<'_> {
         self.cni()?;
         self.bursts()?;
         self.first_starts()?;
+        self.pulls()?;
         self.idle()?;
         self.foot();
         Ok(())

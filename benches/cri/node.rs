@@ -183,7 +183,15 @@ impl Drop for Node {
 
 /// The program under test, with directories of its own.
 pub fn cri_wasm(place: &Place, image: String) -> anyhow::Result<Node> {
-    let name = "ours";
+    ours(place, image, "ours", "")
+}
+
+/// The same, but it compiles nothing before somebody starts it.
+pub fn cri_wasm_lazy(place: &Place) -> anyhow::Result<Node> {
+    ours(place, String::new(), "lazy", "[compile]\nwhen = \"start\"\n")
+}
+
+fn ours(place: &Place, image: String, name: &'static str, more: &str) -> anyhow::Result<Node> {
     // `benches/run` names it; under a plain `cargo bench` cargo has built it.
     let program = std::env::var_os("CRI_WASM_BIN").filter(|value| !value.is_empty()).map(PathBuf::from);
     let program =
@@ -195,7 +203,7 @@ pub fn cri_wasm(place: &Place, image: String) -> anyhow::Result<Node> {
     std::fs::write(
         &config,
         format!(
-            "[network]\nconf_dir = {cni:?}\n[cgroup]\ndefault_parent = \"/{}/{name}\"\n[log]\nlevel = \"warn\"\n",
+            "[network]\nconf_dir = {cni:?}\n[cgroup]\ndefault_parent = \"/{}/{name}\"\n[log]\nlevel = \"warn\"\n{more}",
             place.name
         ),
     )?;

@@ -28,6 +28,8 @@ pub struct Plan {
     pub restarts: Pair,
     /// Pulls of a module of 5.8 MB that was never seen before.
     pub first_starts: usize,
+    /// Pulls of each large image.
+    pub pulls: usize,
 }
 
 impl Plan {
@@ -44,6 +46,7 @@ impl Plan {
             window: Duration::from_secs(30),
             restarts: [10, 3],
             first_starts: 5,
+            pulls: 7,
         }
     }
 
@@ -60,6 +63,7 @@ impl Plan {
             window: Duration::from_secs(5),
             restarts: [3, 1],
             first_starts: 1,
+            pulls: 3,
         }
     }
 }

@@ -51,9 +51,25 @@ impl Process {
 
     /// Resident memory in bytes, shared or not.
     pub fn rss(&self) -> anyhow::Result<u64> {
+        self.status("VmRSS:")
+    }
+
+    /// The most resident memory since [`Process::forget_peak`], in bytes.
+    pub fn peak_rss(&self) -> anyhow::Result<u64> {
+        self.status("VmHWM:")
+    }
+
+    /// Begins a new peak.
+    pub fn forget_peak(&self) -> anyhow::Result<()> {
+        let path = format!("/proc/{}/clear_refs", self.pid);
+        // 5: proc_pid_clear_refs(5).
+        std::fs::write(&path, "5").with_context(|| path)
+    }
+
+    fn status(&self, name: &str) -> anyhow::Result<u64> {
         let path = format!("/proc/{}/status", self.pid);
         let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
-        kilobytes(&text, "VmRSS:").with_context(|| format!("no VmRSS in {path}"))
+        kilobytes(&text, name).with_context(|| format!("no {name} in {path}"))
     }
 
     /// Processor time that all its threads have used, those that have ended included, in milliseconds.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, anyhow};
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{Response, StatusCode, Uri, header};
 use rustix::thread::LinkNameSpaceType;
@@ -20,7 +20,22 @@ use sha2::{Digest, Sha256};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-type Blobs = Arc<Mutex<HashMap<String, (&'static str, Vec<u8>)>>>;
+/// By path.
+type Blobs = Arc<Mutex<HashMap<String, Blob>>>;
+
+#[derive(Debug, Clone)]
+struct Blob {
+    kind: &'static str,
+    digest: String,
+    bytes: Bytes,
+}
+
+impl Blob {
+    fn new(kind: &'static str, bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self { kind, digest: digest(&bytes), bytes }
+    }
+}
 
 /// A running registry. It ends with the process.
 #[derive(Debug)]
@@ -68,35 +83,56 @@ impl Registry {
 
     /// Adds an ordinary image with one program in it, and returns the reference by which it is pulled.
     pub fn add_native(&self, name: &str, program: &[u8], command: &[&str]) -> anyhow::Result<String> {
-        let mut archive = tar::Builder::new(Vec::new());
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(0o755);
-        header.set_size(program.len().try_into()?);
-        archive.append_data(&mut header, "program", program)?;
-        let layer = archive.into_inner()?;
+        let layer = archive("program", program)?;
+        let diff_id = digest(&layer);
+        Ok(self.add_image(name, &diff_id, ("application/vnd.oci.image.layer.v1.tar", layer), command))
+    }
+
+    /// Adds an ordinary image whose one compressed layer holds a module, and returns the reference by which it is pulled.
+    pub fn add_compressed(&self, name: &str, module: &[u8]) -> anyhow::Result<String> {
+        let layer = archive("module.wasm", module)?;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut encoder, &layer)?;
+        let compressed = encoder.finish()?;
+        let kind = "application/vnd.oci.image.layer.v1.tar+gzip";
+        Ok(self.add_image(name, &digest(&layer), (kind, compressed), &["/module.wasm"]))
+    }
+
+    fn add_image(&self, name: &str, diff_id: &str, layer: (&'static str, Vec<u8>), command: &[&str]) -> String {
         let config = json!({
             "architecture": go_architecture(), "os": "linux", "config": { "Entrypoint": command },
-            "rootfs": { "type": "layers", "diff_ids": [digest(&layer)] },
+            "rootfs": { "type": "layers", "diff_ids": [diff_id] },
         });
-        let config = ("application/vnd.oci.image.config.v1+json", config);
-        Ok(self.add(name, config, ("application/vnd.oci.image.layer.v1.tar", &layer)))
+        self.add(name, ("application/vnd.oci.image.config.v1+json", config), (layer.0, &layer.1))
     }
 
     fn add(&self, name: &str, config: (&'static str, serde_json::Value), layer: (&'static str, &[u8])) -> String {
-        let config = (config.0, config.1.to_string().into_bytes());
-        let descriptor = |kind: &str, bytes: &[u8]| json!({ "mediaType": kind, "digest": digest(bytes), "size": bytes.len() });
+        let config = Blob::new(config.0, config.1.to_string());
+        let layer = Blob::new(layer.0, layer.1.to_vec());
+        let descriptor = |blob: &Blob| json!({ "mediaType": blob.kind, "digest": blob.digest, "size": blob.bytes.len() });
         let manifest = json!({
             "schemaVersion": 2, "mediaType": MANIFEST,
-            "config": descriptor(config.0, &config.1), "layers": [descriptor(layer.0, layer.1)],
+            "config": descriptor(&config), "layers": [descriptor(&layer)],
         });
-        let manifest = manifest.to_string().into_bytes();
+        let manifest = Blob::new(MANIFEST, manifest.to_string());
         let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
-        blobs.insert(format!("/v2/{name}/blobs/{}", digest(layer.1)), (layer.0, layer.1.to_vec()));
-        blobs.insert(format!("/v2/{name}/blobs/{}", digest(&config.1)), config);
-        blobs.insert(format!("/v2/{name}/manifests/{}", digest(&manifest)), (MANIFEST, manifest.clone()));
-        blobs.insert(format!("/v2/{name}/manifests/1"), (MANIFEST, manifest));
+        for blob in [layer, config] {
+            blobs.insert(format!("/v2/{name}/blobs/{}", blob.digest), blob);
+        }
+        blobs.insert(format!("/v2/{name}/manifests/{}", manifest.digest), manifest.clone());
+        blobs.insert(format!("/v2/{name}/manifests/1"), manifest);
         format!("{}/{name}:1", self.address)
     }
+}
+
+/// A tar archive of one program.
+fn archive(name: &str, program: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o755);
+    header.set_size(program.len().try_into()?);
+    archive.append_data(&mut header, name, program)?;
+    Ok(archive.into_inner()?)
 }
 
 fn serve(listener: TcpListener, blobs: Blobs) -> anyhow::Result<()> {
@@ -109,18 +145,18 @@ fn serve(listener: TcpListener, blobs: Blobs) -> anyhow::Result<()> {
 
 async fn answer(State(blobs): State<Blobs>, uri: Uri) -> Response<Body> {
     let found = if uri.path() == "/v2/" {
-        Some(("application/json", b"{}".to_vec()))
+        Some(Blob::new("application/json", "{}"))
     } else {
         blobs.lock().unwrap_or_else(PoisonError::into_inner).get(uri.path()).cloned()
     };
     let mut response = Response::new(Body::empty());
     match found {
-        Some((kind, bytes)) => {
+        Some(Blob { kind, digest, bytes }) => {
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
             // containerd asks for a manifest's digest with HEAD, and wants both from that answer.
             headers.insert(header::CONTENT_LENGTH, header::HeaderValue::from(bytes.len()));
-            if let Ok(value) = header::HeaderValue::from_str(&digest(&bytes)) {
+            if let Ok(value) = header::HeaderValue::from_str(&digest) {
                 headers.insert("docker-content-digest", value);
             }
             *response.body_mut() = Body::from(bytes);

@@ -14,12 +14,16 @@ use crate::error::{CodeError, DiskError, LookupError, NotFound, OpenError, PullE
 use crate::files::{self, Found};
 use crate::flight::Flights;
 use crate::image::Image;
+use crate::inspect::{self, ImageDetails};
 use crate::layer::Layer;
-use crate::pull::{self, LayerError};
+use crate::policy::Rules;
+use crate::progress::{Counters, Progress, Tracker};
+use crate::pull::{self, LayerError, Trackers};
 use crate::reference::Reference;
 use crate::registry::Registries;
 pub use crate::store::Hold;
 use crate::store::{self, Item, Pins, Store};
+use crate::view::{self, ImageView};
 
 /// The images of this node.
 #[derive(Clone)]
@@ -27,18 +31,24 @@ pub struct Images {
     inner: Arc<Inner>,
     /// Apart from `inner`, which pulls under way own.
     pulls: Arc<PullFlights>,
+    /// Of the pulls under way.
+    trackers: Arc<Trackers>,
 }
 
 /// Credentials are part of the key: who may not pull an image does not join the pull of one who may.
-type PullFlights = Flights<(Reference, Option<Auth>), Result<Arc<Image>, PullError>>;
+pub(crate) type PullKey = (Reference, Option<Auth>);
+
+type PullFlights = Flights<PullKey, Result<Arc<Image>, PullError>>;
 
 pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) store: Arc<Store>,
     pub(crate) registries: Registries,
+    pub(crate) rules: Rules,
     pub(crate) downloads: Semaphore,
     pub(crate) layer_flights: Flights<String, Result<Arc<Layer>, LayerError>>,
     pub(crate) code_flights: CodeFlights,
+    pub(crate) counters: Counters,
 }
 
 /// What the store takes on the disk.
@@ -56,7 +66,9 @@ impl Images {
     /// Opens the store, or makes it. What interrupted work left is removed; a broken record is set aside, named in the
     /// log and by [`Images::set_aside`], and no error.
     pub async fn open(config: Config, compiler: Arc<dyn Compiler>) -> Result<Images, OpenError> {
-        let registries = Registries::new(&config.insecure_registries).map_err(OpenError::Client)?;
+        let rules = Rules::new(&config.policy, &config.pinned).map_err(OpenError::Config)?;
+        let registries = Registries::new(&config.insecure_registries, &config.certs_dirs, config.read_timeout);
+        let registries = registries.map_err(OpenError::Client)?;
         let for_store = config.clone();
         let opened = tokio::task::spawn_blocking(move || store::open(&for_store, compiler)).await;
         let store = opened.map_err(|error| DiskError::new("open", &config.root, std::io::Error::other(error)))??;
@@ -64,12 +76,14 @@ impl Images {
         let inner = Inner {
             store: Arc::new(store),
             registries,
+            rules,
             downloads,
             config,
             layer_flights: Flights::new(),
             code_flights: Flights::new(),
+            counters: Counters::default(),
         };
-        Ok(Images { inner: Arc::new(inner), pulls: Arc::new(Flights::new()) })
+        Ok(Images { inner: Arc::new(inner), pulls: Arc::new(Flights::new()), trackers: Arc::default() })
     }
 
     /// Pulls an image; it is compiled before it is visible. Pulling again asks the registry and brings what is new.
@@ -77,11 +91,29 @@ impl Images {
     /// Calls for one reference with equal credentials share one pull. A call that is dropped ends its pull unless
     /// another waits for it.
     pub async fn pull(&self, reference: &str, auth: Option<Auth>) -> Result<Arc<Image>, PullError> {
+        self.pull_with(reference, auth, None).await
+    }
+
+    /// Pulls as [`Images::pull`] does, and shows how far it is in `progress`, also where the pull is shared.
+    pub async fn pull_with(
+        &self,
+        reference: &str,
+        auth: Option<Auth>,
+        progress: Option<&Progress>,
+    ) -> Result<Arc<Image>, PullError> {
         let reference = Reference::parse(reference)
             .map_err(|error| PullError::InvalidReference { reference: error.text, reason: error.reason })?;
         let key = (reference.clone(), auth.clone());
         let inner = self.inner.clone();
-        self.pulls.run(key, || pull::pull(inner, reference, auth).boxed()).await.0
+        let (work, _joined) = self.pulls.join(key.clone(), || {
+            let tracker = Arc::new(Tracker::default());
+            self.trackers.add(key.clone(), &tracker);
+            pull::pull(inner, reference, auth, tracker).boxed()
+        });
+        if let (Some(progress), Some(tracker)) = (progress, self.trackers.get(&key)) {
+            progress.follow(tracker);
+        }
+        work.await
     }
 
     /// By id (`sha256:…`, its digits, or at least 12 of these where no other begins so) or by reference; a name
@@ -93,6 +125,17 @@ impl Images {
     /// All images, by id.
     pub fn list(&self) -> Vec<Arc<Image>> {
         self.inner.store.list()
+    }
+
+    /// What there is to know about an image, with small reads of the disk.
+    pub async fn inspect(&self, image: &Arc<Image>) -> ImageDetails {
+        inspect::inspect(&self.inner, image.clone()).await
+    }
+
+    /// Whether one of the image's names is among those that the configuration pins, for the CRI's `Image.pinned`:
+    /// the kubelet's garbage collection leaves such an image alone. [`Images::remove`] does not, as containerd's.
+    pub fn is_pinned(&self, image: &Image) -> bool {
+        self.inner.rules.is_pinned(image)
     }
 
     /// Removes an image with all its tags. One that is not here is no error. What a [`Hold`] keeps goes with the last.
@@ -125,7 +168,11 @@ impl Images {
     /// What the store takes on the disk, unpacked layers and compiled code included.
     pub async fn usage(&self) -> Result<Usage, std::io::Error> {
         let store = self.inner.store.clone();
-        let (used_bytes, inodes) = tokio::task::spawn_blocking(move || store.usage()).await.map_err(std::io::Error::other)??;
+        let measured = move || {
+            store.sweep();
+            store.usage()
+        };
+        let (used_bytes, inodes) = tokio::task::spawn_blocking(measured).await.map_err(std::io::Error::other)??;
         Ok(Usage { mountpoint: self.inner.config.root.clone(), used_bytes, inodes })
     }
 
@@ -148,15 +195,24 @@ impl Images {
         let host = self.inner.host_path(&image, &path).ok_or_else(unknown)?;
         let pins = Pins::new(&self.inner.store);
         pins.add(Item::Code(digest.clone()));
-        self.inner.store.code.get(&self.inner.code_flights, digest, host, Arc::new(pins)).await
+        let code = self.inner.store.code.get(&self.inner.code_flights, digest, host, Arc::new(pins)).await;
+        if let Err(CodeError::Damaged { .. }) = code {
+            self.inner.store.suspect(wasm_digest);
+        }
+        code
     }
 
     /// What a path in the image leads to, links followed inside the image. Blocks for some small reads.
     pub fn lookup(&self, image: &Image, path: &Path) -> Result<Found, LookupError> {
         let located = files::locate(&self.lower_dirs(image), path)?;
-        let kind =
-            files::kind(&located, || image.wasm.iter().find(|file| file.path == located.path).map(|file| file.digest.clone()))?;
+        let kind = files::kind(&located, || image.wasm_at(&located.path).map(|file| file.digest.clone()))?;
         Ok(Found { path: located.path, kind })
+    }
+
+    /// A directory or a file of the image that is to be mounted read-only: what the CRI calls `image_sub_path`,
+    /// relative, without `..`; empty for all of the image. Links are followed inside the image. Blocks for small reads.
+    pub fn subpath(&self, image: &Image, sub_path: &str) -> Result<ImageView, LookupError> {
+        view::view(self.lower_dirs(image), image, sub_path)
     }
 
     /// The content of a regular file of at most `cap` bytes: `/etc/passwd` and the like. Blocks.

@@ -4,6 +4,8 @@
 //! file is given out only if its digest is the one that was written down when it was made. That is checked once per
 //! file and process; after that, that the file is the same one.
 
+mod rejected;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::future::Future;
@@ -23,6 +25,7 @@ use crate::error::{CodeError, CompileError, DiskError};
 use crate::flight::Flights;
 use crate::ingest::Ingest;
 use crate::store::Pins;
+use rejected::Rejected;
 
 /// Turns wasm files into machine code, in another process.
 pub trait Compiler: Send + Sync + 'static {
@@ -83,6 +86,7 @@ struct Inner {
     compiler: Arc<dyn Compiler>,
     at_once: Semaphore,
     checked: Mutex<HashMap<Digest, Stamp>>,
+    rejected: Mutex<Rejected>,
 }
 
 /// The flights are apart from what they work on, so that no flight owns itself.
@@ -107,11 +111,29 @@ impl CodeCache {
             disk::remove(&compiled.join(other))?;
         }
         let at_once = Semaphore::new(at_once.max(1));
-        Ok(CodeCache(Arc::new(Inner { directory, ingest, compiler, at_once, checked: Mutex::default() })))
+        Ok(CodeCache(Arc::new(Inner {
+            directory,
+            ingest,
+            compiler,
+            at_once,
+            checked: Mutex::default(),
+            rejected: Mutex::default(),
+        })))
     }
 
     pub(crate) fn directory(&self) -> &Path {
         &self.0.directory
+    }
+
+    /// What is written down about code that seems to be there; the code itself is not looked at.
+    pub(crate) fn report(&self, digest: &Digest) -> Option<CodeReport> {
+        let (record, _) = self.0.recorded(digest)?;
+        Some(record.report)
+    }
+
+    /// Why a file does not compile, if that is known.
+    pub(crate) fn rejected(&self, digest: &Digest) -> Option<String> {
+        self.0.rejected.lock().unwrap_or_else(PoisonError::into_inner).get(digest).map(str::to_owned)
     }
 
     /// The files of one wasm file's code.
@@ -154,6 +176,11 @@ impl Inner {
         if let Some(code) = blocking(move || Ok(inner.cached(&key))).await? {
             return Ok(code);
         }
+        let failed = |reason| CodeError::Compile { path: source.display().to_string(), reason };
+        let known = self.rejected.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).map(str::to_owned);
+        if let Some(words) = known {
+            return Err(failed(CompileError::Rejected(words)));
+        }
         let (key, path) = (digest.clone(), source.clone());
         blocking(move || check_source(&key, &path)).await?;
         let Ok(_turn) = self.at_once.acquire().await else {
@@ -162,7 +189,10 @@ impl Inner {
         let output = self.ingest.name(".cwasm");
         let begun = std::time::Instant::now();
         let report = self.compiler.compile(source.clone(), output.path().to_owned()).await;
-        let report = report.map_err(|reason| CodeError::Compile { path: source.display().to_string(), reason })?;
+        let report = report.map_err(|reason| {
+            self.rejected.lock().unwrap_or_else(PoisonError::into_inner).note(&digest, &reason);
+            failed(reason)
+        })?;
         tracing::info!(%digest, kind = report.kind, world = report.world, ms = begun.elapsed().as_millis() as u64, "compiled");
         let inner = self.clone();
         blocking(move || {
@@ -174,14 +204,17 @@ impl Inner {
         .await
     }
 
+    /// What is written down, if there is code of that length.
+    fn recorded(&self, digest: &Digest) -> Option<(Record, Stamp)> {
+        let record: Record = serde_json::from_slice(&fs::read(self.path(digest, "json")).ok()?).ok()?;
+        let stamp = stamp(&self.path(digest, "cwasm"))?;
+        (record.version == VERSION && record.size == stamp.size).then_some((record, stamp))
+    }
+
     /// What the cache has, if it is whole.
     fn cached(&self, digest: &Digest) -> Option<Code> {
-        let record: Record = serde_json::from_slice(&fs::read(self.path(digest, "json")).ok()?).ok()?;
+        let (record, stamp) = self.recorded(digest)?;
         let path = self.path(digest, "cwasm");
-        let stamp = stamp(&path)?;
-        if record.version != VERSION || record.size != stamp.size {
-            return None;
-        }
         let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner).get(digest) == Some(&stamp);
         if !checked {
             if file_digest(&path).ok()? != record.sha256 {

@@ -21,6 +21,10 @@ pub enum PullError {
     /// No answer, or a broken one; a retry may help. Maps to unavailable.
     #[error("{reference}: registry {registry} failed: {detail}")]
     RegistryUnavailable { reference: String, registry: String, detail: String },
+    /// What this node's operator has set for the registry does not work: a broken `hosts.toml`, a certificate that is not
+    /// there, no host that may be asked. Maps to failed precondition.
+    #[error("{reference}: registry {registry} is not set up on this node: {detail}")]
+    RegistryConfig { reference: String, registry: String, detail: String },
     /// The bytes are not those that were named. Maps to data loss.
     #[error("{reference}: registry {registry} sent {what} with digest {actual} instead of {expected}; nothing of it was kept")]
     DigestMismatch { reference: String, registry: String, what: String, expected: String, actual: String },
@@ -33,12 +37,46 @@ pub enum PullError {
     /// A cap was reached. Maps to resource exhausted.
     #[error("{reference}: {what} is above the limit of {limit} ({option})")]
     TooLarge { reference: String, what: String, limit: u64, option: &'static str },
+    /// The operator's lists do not let it in; nothing was asked of the registry. Maps to permission denied.
+    #[error("{reference}: this node does not pull it: {reason}")]
+    Denied { reference: String, reason: String },
+    /// A verifier looked at it and said no. Maps to permission denied; the kubelet shows the reason
+    /// `SignatureValidationFailed` where the code is unknown and the message begins with that word.
+    #[error("{reference}: refused by the verifier {verifier} for {digest}: {text}")]
+    Refused { reference: String, digest: String, verifier: String, text: String },
+    /// A verifier gave no verdict, and without one nothing is pulled. Maps to failed precondition.
+    #[error("{reference}: the verifier {verifier} gave no verdict: {reason}; check trust.verifiers")]
+    VerifierFailed { reference: String, verifier: String, reason: String },
     /// A wasm file of the image does not compile. Maps to failed precondition where the module is at fault.
     #[error("{reference}: {path}: {reason}")]
     Compile { reference: String, path: String, reason: CompileError },
     /// This node's disk failed. Maps to internal, or to resource exhausted where it is full.
     #[error("{reference}: {io}")]
     Io { reference: String, io: DiskError },
+}
+
+/// Bytes of one text in an error. It may quote what a registry sent, and goes into a log, a gRPC status and an event.
+const TEXT_BYTES: usize = 1024;
+
+impl PullError {
+    /// With no text longer than a message can be.
+    pub(crate) fn bounded(mut self) -> PullError {
+        let text = match &mut self {
+            PullError::InvalidReference { reason: text, .. }
+            | PullError::Unsupported { reason: text, .. }
+            | PullError::InvalidArtifact { reason: text, .. }
+            | PullError::NotFound { what: text, .. }
+            | PullError::TooLarge { what: text, .. }
+            | PullError::Unauthorized { detail: text, .. }
+            | PullError::RegistryUnavailable { detail: text, .. } => text,
+            _ => return self,
+        };
+        if text.len() > TEXT_BYTES {
+            text.truncate((0..=TEXT_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0));
+            text.push('…');
+        }
+        self
+    }
 }
 
 /// A failed operation on the disk: what, where, why.
@@ -54,6 +92,11 @@ pub struct DiskError {
 }
 
 impl DiskError {
+    /// There is no room, or no quota, on the disk.
+    pub fn is_full(&self) -> bool {
+        matches!(self.error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
     pub(crate) fn new(action: &'static str, path: impl AsRef<Path>, error: impl Into<io::Error>) -> DiskError {
         DiskError { action, path: path.as_ref().to_owned(), error: Arc::new(error.into()) }
     }
@@ -80,7 +123,7 @@ pub enum CodeError {
     #[error("no image on this node has the wasm file {digest}; pull the image again")]
     Unknown { digest: String },
     /// The wasm file on the disk is not what was pulled.
-    #[error("{path} is damaged, its digest is no longer {digest}; remove the image and pull it again")]
+    #[error("{path} is damaged, its digest is no longer {digest}; pull the image again")]
     Damaged { digest: String, path: PathBuf },
     /// It does not compile.
     #[error("{path}: {reason}")]
@@ -99,6 +142,9 @@ pub enum OpenError {
     /// Another process has the store open.
     #[error("{path} is in use by another process; give each daemon a root of its own")]
     Locked { path: PathBuf },
+    /// The configuration says something that cannot be. The text names the key.
+    #[error("{0}")]
+    Config(String),
     /// The HTTP client does not start.
     #[error("cannot set up the registry client: {0}")]
     Client(String),
@@ -135,6 +181,9 @@ pub enum LookupError {
     /// More symbolic links than the kernel would follow.
     #[error("{path} leads through more than 40 symbolic links")]
     Loop { path: PathBuf },
+    /// A sub path that is none. Maps to invalid argument.
+    #[error("sub path {path}: {reason}")]
+    SubPath { path: PathBuf, reason: &'static str },
     /// Only a regular file can be read.
     #[error("{path} is not a regular file")]
     NotAFile { path: PathBuf },

@@ -10,6 +10,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Component, Path, PathBuf};
 
+use crate::artifact::{Start, is_named_text};
 use crate::error::{DiskError, LookupError};
 use crate::unpack::OPAQUE;
 
@@ -28,13 +29,15 @@ pub struct Found {
 /// What a file is, by its first bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileKind {
-    /// A wasm module or component.
+    /// A wasm module or component; as text only where the file is named `.wat`.
     Wasm {
         /// `sha256:…`, for [`crate::Images::code`].
         digest: String,
     },
     /// A native executable, which is not for this runtime.
     Elf,
+    /// Code that an engine has compiled from wasm. Never run, whoever made it: it would be as trusted as this program.
+    Precompiled,
     /// It begins with `#!`.
     Script,
     /// A directory.
@@ -174,13 +177,17 @@ pub(crate) fn kind(located: &Located, digest: impl FnOnce() -> Option<String>) -
         return Ok(FileKind::Other);
     }
     let failed = |error: io::Error| DiskError::new("read", &located.host, error);
-    let mut start = Vec::with_capacity(4);
-    File::open(&located.host).map_err(failed)?.take(4).read_to_end(&mut start).map_err(failed)?;
-    Ok(match start.as_slice() {
-        start if crate::artifact::is_wasm(start) => digest().map_or(FileKind::Other, |digest| FileKind::Wasm { digest }),
-        [0x7f, b'E', b'L', b'F'] => FileKind::Elf,
-        [b'#', b'!', ..] => FileKind::Script,
-        _ => FileKind::Other,
+    let mut start = Vec::with_capacity(8);
+    File::open(&located.host).map_err(failed)?.take(8).read_to_end(&mut start).map_err(failed)?;
+    let wasm = |digest: Option<String>| digest.map_or(FileKind::Other, |digest| FileKind::Wasm { digest });
+    Ok(match Start::of(&start) {
+        Start::Wasm => wasm(digest()),
+        // Looked at as a whole when the layer was unpacked.
+        _ if is_named_text(&located.path) => wasm(digest()),
+        Start::Elf => FileKind::Elf,
+        Start::Precompiled => FileKind::Precompiled,
+        Start::Script => FileKind::Script,
+        Start::Text | Start::Other => FileKind::Other,
     })
 }
 

@@ -28,7 +28,8 @@ impl<K: Eq + Hash, V: Clone> Flights<K, V> {
         (work.await, joined)
     }
 
-    fn join(&self, key: K, begin: impl FnOnce() -> Work<V>) -> (Shared<Work<V>>, bool) {
+    /// As [`Flights::run`], without waiting.
+    pub(crate) fn join(&self, key: K, begin: impl FnOnce() -> Work<V>) -> (Shared<Work<V>>, bool) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         // Work that has its result already is not joined: what the registry says may have changed since.
         if let Some(work) = running.get(&key).and_then(WeakShared::upgrade).filter(|work| work.peek().is_none()) {

@@ -1,7 +1,7 @@
 //! What is known about an image that is on this node.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,13 @@ pub struct Image {
     pub pulled_at: u64,
 }
 
+impl Image {
+    /// The wasm file that lies at a path without links.
+    pub(crate) fn wasm_at(&self, path: &Path) -> Option<&WasmFile> {
+        self.wasm.iter().find(|file| file.path == path)
+    }
+}
+
 /// The part of an image's configuration that a container starts from. Empty means not given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageConfig {
@@ -57,10 +64,11 @@ pub struct ImageConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ArtifactKind {
-    /// One wasm file and nothing else; it runs with the container's arguments.
+    /// Wasm files and nothing else, in the root directory.
     Artifact {
-        /// Its path in the root file system.
-        module: PathBuf,
+        /// The path of the only one, which runs with the container's arguments. None where there are several, as in an
+        /// application of Spin: then the container's command names one of [`Image::wasm`].
+        module: Option<PathBuf>,
     },
     /// A file system whose entrypoint says what runs.
     Image,

@@ -1,4 +1,5 @@
-//! The directory for what is not finished: everything here is nobody's, and is removed when the store opens.
+//! The directory for what is not finished: everything here is nobody's, and is removed when the store opens. What a
+//! later try can go on from lies in `partial/`.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};

@@ -10,11 +10,14 @@ mod config;
 #[allow(missing_docs, reason = "the text of each variant says what its fields are")]
 mod error;
 mod image;
+mod inspect;
+mod progress;
 
 // From a reference to bytes.
 mod artifact;
 mod digest;
 mod manifest;
+mod policy;
 mod pull;
 mod reference;
 mod registry;
@@ -26,14 +29,25 @@ mod files;
 mod flight;
 mod ingest;
 mod layer;
+mod partial;
 mod store;
 mod unpack;
+mod view;
+
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+#[allow(missing_docs, reason = "for fuzz/ alone")]
+pub mod fuzzing;
 
 pub use api::{Hold, Images, Usage};
 pub use auth::Auth;
 pub use code::{Code, CodeReport, Compiler};
-pub use config::{Config, Limits};
+pub use config::{CompileMode, Config, Limits};
 pub use error::{CodeError, CompileError, DiskError, LookupError, NotFound, OpenError, PullError, RemoveError};
 pub use files::{FileKind, Found};
 pub use image::{ArtifactKind, Image, ImageConfig, WasmFile};
+pub use inspect::{ImageDetails, LayerDetails, WasmDetails};
+pub use policy::{Policy, Verifier};
+pub use progress::{BlobProgress, Phase, Progress, Snapshot};
 pub use reference::{Reference, ReferenceError};
+pub use view::ImageView;

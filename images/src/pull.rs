@@ -1,24 +1,34 @@
-//! A pull: reference, manifest, blobs, layers, code, record, in this order. Nothing is visible before the last step,
-//! and what the steps before it made is taken away again if one fails.
+//! A pull: reference, manifest, verdict, blobs, layers, code, record, in this order. Nothing is visible before the last step.
+//!
+//! What the steps before it made is taken away again where one fails because of the image. Where the registry, the
+//! network or the caller ended it, it is kept for the next try, bounded: unfinished blobs by
+//! [`crate::Config::keep_partials`], finished layers and code by [`crate::Config::keep_layers`].
 
 mod compile;
 mod download;
 mod failure;
+mod feed;
 mod fetch;
+mod receive;
+mod space;
+mod watch;
 
 use std::sync::Arc;
 
 use crate::api::Inner;
-use crate::auth::{Auth, Credentials};
+use crate::auth::Auth;
 use crate::digest::Digest;
 use crate::error::{DiskError, PullError};
 use crate::image::Image;
 use crate::manifest::{self, Document, Manifest};
+use crate::policy::Subject;
+use crate::progress::{self, Tracker};
 use crate::reference::Reference;
 use crate::registry::Session;
 use crate::store::{Item, NewImage, Pins};
 pub(crate) use download::{LayerError, LayerSource};
 use failure::registry_error;
+pub(crate) use watch::Trackers;
 
 /// One pull under way.
 struct Pull {
@@ -26,6 +36,7 @@ struct Pull {
     reference: Reference,
     session: Arc<Session>,
     pins: Arc<Pins>,
+    tracker: Arc<Tracker>,
 }
 
 /// A platform's manifest, as it came.
@@ -39,20 +50,31 @@ struct Resolved {
 
 /// Pulls an image. The registry is always asked, also for what is here: whether these credentials may have the image is
 /// its decision, and the kubelet relies on the answer.
-pub(crate) async fn pull(inner: Arc<Inner>, reference: Reference, auth: Option<Auth>) -> Result<Arc<Image>, PullError> {
+pub(crate) async fn pull(
+    inner: Arc<Inner>,
+    reference: Reference,
+    auth: Option<Auth>,
+    tracker: Arc<Tracker>,
+) -> Result<Arc<Image>, PullError> {
     let text = reference.to_string();
-    let credentials = match auth.unwrap_or_default().for_registry(reference.registry()) {
+    inner.rules.admit(&reference).inspect_err(|error| tracing::warn!(%error, "pull denied"))?;
+    let credentials = match auth.unwrap_or_default().read() {
         Ok(credentials) => credentials,
         Err(detail) => {
             return Err(PullError::Unauthorized { reference: text, registry: reference.registry().to_owned(), detail });
         }
     };
-    tracing::info!(reference = text, with_credentials = credentials != Credentials::Anonymous, "pulling");
+    tracing::info!(reference = text, with_credentials = credentials.are_given(), "pulling");
     let begun = std::time::Instant::now();
     let session = inner.registries.session(&reference, credentials).await;
     let session = session.map_err(|error| registry_error(&text, reference.registry(), error))?;
-    let pull = Pull { pins: Arc::new(Pins::new(&inner.store)), inner, reference, session: Arc::new(session) };
-    let image = pull.run().await.inspect_err(|error| {
+    let pins = Arc::new(Pins::for_pull(&inner.store));
+    let pull = Pull { pins, inner, reference, session: Arc::new(session), tracker };
+    let result = watch::logged(&text, &pull.tracker, pull.run()).await;
+    let result = pull.settle(result).await.map_err(PullError::bounded);
+    let store = pull.inner.store.clone();
+    let _swept = tokio::task::spawn_blocking(move || store.sweep()).await;
+    let image = result.inspect_err(|error| {
         if matches!(error, PullError::RegistryUnavailable { .. }) {
             pull.inner.registries.forget(pull.session.host());
         }
@@ -65,15 +87,27 @@ pub(crate) async fn pull(inner: Arc<Inner>, reference: Reference, auth: Option<A
 impl Pull {
     async fn run(&self) -> Result<Arc<Image>, PullError> {
         let resolved = self.resolve().await?;
+        // What was named, not the variant that was chosen of it: that is what is signed.
+        if let Some((_, document)) = resolved.blobs.first() {
+            let subject = Subject { reference: &self.reference, digest: &resolved.named, document };
+            self.inner.rules.verify(&subject).await?;
+        }
         for (digest, _) in &resolved.blobs {
             self.pins.add(Item::Blob(digest.clone()));
         }
         let mut blobs = resolved.blobs.clone();
-        let mut image = match self.inner.store.complete(resolved.digest.as_str(), &self.pins) {
-            Some(image) => image,
+        let (store, pins, id) = (self.inner.store.clone(), self.pins.clone(), resolved.digest.clone());
+        let complete = tokio::task::spawn_blocking(move || store.complete(id.as_str(), &pins)).await;
+        let here = complete.ok().flatten();
+        let is_new = here.is_none();
+        let mut image = match here {
+            Some(image) => {
+                resolved.manifest.layers.iter().for_each(|blob| self.tracker.add(progress::here(blob)));
+                image
+            }
             None => self.fetch(&resolved, &mut blobs).await?,
         };
-        self.compile(&image).await?;
+        self.compile(&image, is_new).await?;
         image.repo_digests = vec![format!("{}@{}", self.reference.name(), resolved.named)];
         let (store, pins, tag) = (self.inner.store.clone(), self.pins.clone(), self.reference.tagged());
         let registered = tokio::task::spawn_blocking(move || store.register(NewImage { image, blobs, tag }, pins)).await;

@@ -155,7 +155,8 @@ fn check_registry(registry: &str) -> Result<(), String> {
         return Err(wrong());
     }
     match port {
-        Some(port) if port.is_empty() || port.parse::<u16>().is_err() => Err(wrong()),
+        // Digits alone: the number's own reader takes a sign.
+        Some(port) if !port.bytes().all(|byte| byte.is_ascii_digit()) || port.parse::<u16>().is_err() => Err(wrong()),
         _ => Ok(()),
     }
 }
@@ -249,6 +250,7 @@ mod tests {
             "a-",
             "host:99999/a",
             "host:/a",
+            "host:+80/a",
             "http://host/a",
             "[::1/a",
             "[x]/a",

@@ -1,128 +1,166 @@
-//! Talking to registries: which scheme a host speaks, who we are to it, and bodies with a cap.
+//! Talking to registries: which hosts are asked and how, who we are to them, and bodies with a cap.
 //!
-//! oci-client does the token dance. The bodies are read here, over the HTTP client beneath it, because it reads
-//! manifests and error texts of any length into memory, follows the foreign URLs of a layer, and hashes what we hash
-//! again.
+//! The requests are made here, over the HTTP client beneath oci-client, because oci-client reads manifests, tokens and
+//! error texts of any length into memory, knows one mirror and no client certificate, and does not ask again.
 
+mod body;
+mod certs_dir;
+pub(crate) mod challenge;
+mod client;
+mod endpoint;
+mod explain;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+mod guard;
+pub(crate) mod hosts;
+mod retry;
+mod scheme;
 mod session;
+mod tls;
+mod token;
+mod wire;
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::redirect;
+use reqwest::header::HeaderMap;
 
-pub(crate) use session::{Body, Session};
+pub(crate) use body::Body;
+pub(crate) use session::Session;
 
 use crate::auth::Credentials;
 use crate::reference::Reference;
-
-/// Until a connection stands, its TLS handshake included.
-const CONNECT: Duration = Duration::from_secs(10);
-/// Between two pieces of a body.
-const READ: Duration = Duration::from_secs(60);
-/// Redirects followed: registry to storage is one, rarely two.
-const REDIRECTS: usize = 5;
+use certs_dir::Loaded;
+use client::Cache;
+use endpoint::{Endpoint, Learned, Place};
+use hosts::HostConfig;
+use scheme::Schemes;
+use tls::TlsSettings;
 
 /// What a registry did not do; clauses, to which the pull adds the reference.
 #[derive(Debug, Clone)]
 pub(crate) enum RegistryError {
-    NotFound { what: String },
+    NotFound {
+        what: String,
+    },
     Unauthorized(String),
     Unavailable(String),
-    TooLarge { what: String, limit: u64 },
-    Mismatch { what: String, expected: String, actual: String },
+    /// The body broke off, or the connection before it: asking again from where it ended makes sense.
+    Cut(String),
+    /// The registry does not give the part that was asked for: begin again at 0.
+    Range(String),
+    TooLarge {
+        what: String,
+        limit: u64,
+    },
+    Mismatch {
+        what: String,
+        expected: String,
+        actual: String,
+    },
+    /// What this node's operator has set does not work; the text names the file.
+    Config(String),
+}
+
+impl RegistryError {
+    /// As part of a longer text.
+    fn clause(&self) -> String {
+        match self {
+            RegistryError::NotFound { what } => format!("{what} not found"),
+            RegistryError::Unauthorized(text) => format!("refused access: {text}"),
+            RegistryError::Unavailable(text)
+            | RegistryError::Cut(text)
+            | RegistryError::Range(text)
+            | RegistryError::Config(text) => text.clone(),
+            RegistryError::TooLarge { what, limit } => format!("{what} is above the limit of {limit}"),
+            RegistryError::Mismatch { what, expected, actual } => format!("{what} has digest {actual} instead of {expected}"),
+        }
+    }
+
+    /// With the name of what was asked for, where a text does not have it yet.
+    fn of(self, what: &str) -> RegistryError {
+        match self {
+            RegistryError::Unavailable(text) => RegistryError::Unavailable(format!("{what}: {text}")),
+            error => error,
+        }
+    }
+
+    /// With what went before it.
+    fn after(self, before: &str) -> RegistryError {
+        let text = |text: String| format!("{text} ({before})");
+        match self {
+            RegistryError::NotFound { what } => RegistryError::NotFound { what: text(what) },
+            RegistryError::Unauthorized(detail) => RegistryError::Unauthorized(text(detail)),
+            RegistryError::Unavailable(detail) => RegistryError::Unavailable(text(detail)),
+            RegistryError::Cut(detail) => RegistryError::Cut(text(detail)),
+            RegistryError::Range(detail) => RegistryError::Range(text(detail)),
+            RegistryError::TooLarge { what, limit } => RegistryError::TooLarge { what: text(what), limit },
+            RegistryError::Mismatch { what, expected, actual } => RegistryError::Mismatch { what: text(what), expected, actual },
+            RegistryError::Config(detail) => RegistryError::Config(text(detail)),
+        }
+    }
 }
 
 /// The HTTP clients, and what was learned about hosts.
 pub(crate) struct Registries {
-    /// Without certificates, so that a node that has none pulls from plain registries.
-    plain: reqwest::Client,
-    /// Made at first use, because it reads the system's certificates.
-    tls: OnceLock<Result<reqwest::Client, String>>,
-    insecure: Vec<String>,
-    /// Loopback hosts whose scheme has been tried.
-    plain_hosts: Mutex<HashMap<String, bool>>,
+    clients: Cache,
+    certs_dirs: Vec<PathBuf>,
+    schemes: Arc<Schemes>,
 }
 
 impl Registries {
-    pub(crate) fn new(insecure: &[String]) -> Result<Registries, String> {
-        // The error says that a provider is there already: whichever, it serves.
-        let _already = rustls::crypto::ring::default_provider().install_default();
-        let plain = builder().tls_certs_only([]).build().map_err(|error| chain(&error))?;
-        Ok(Registries { plain, tls: OnceLock::new(), insecure: insecure.to_vec(), plain_hosts: Mutex::new(HashMap::new()) })
+    pub(crate) fn new(insecure: &[String], certs_dirs: &[PathBuf], read: Duration) -> Result<Registries, String> {
+        tls::install_provider();
+        let schemes = Arc::new(Schemes::new(insecure));
+        Ok(Registries { clients: Cache::new(read)?, certs_dirs: certs_dirs.to_vec(), schemes })
     }
 
     /// Begins to talk about one repository.
     pub(crate) async fn session(&self, reference: &Reference, credentials: Credentials) -> Result<Session, RegistryError> {
-        // Docker Hub's API does not live under its name.
-        let host = if reference.registry() == "docker.io" { "registry-1.docker.io" } else { reference.registry() };
-        let plain = self.is_plain(host).await?;
-        let client = if plain { self.plain.clone() } else { self.tls()? };
-        Ok(Session::new(client, plain, host.to_owned(), reference.repository().to_owned(), credentials))
+        let registry = reference.registry();
+        let (directories, name) = (self.certs_dirs.clone(), registry.to_owned());
+        let loaded = tokio::task::spawn_blocking(move || certs_dir::load(&directories, &name)).await;
+        let loaded = loaded.map_err(|error| RegistryError::Config(error.to_string()))?.map_err(RegistryError::Config)?;
+        let loaded = loaded.unwrap_or_else(|| vec![Loaded { host: HostConfig::default(), tls: TlsSettings::default() }]);
+        let endpoints = loaded.into_iter().map(|loaded| self.endpoint(reference, &credentials, loaded)).collect();
+        Ok(Session::new(registry.to_owned(), endpoints))
     }
 
-    fn tls(&self) -> Result<reqwest::Client, RegistryError> {
-        let made = self.tls.get_or_init(|| builder().build().map_err(|error| chain(&error)));
-        made.clone().map_err(|error| RegistryError::Unavailable(format!("{error}; HTTPS needs the package ca-certificates")))
-    }
-
-    async fn is_plain(&self, host: &str) -> Result<bool, RegistryError> {
-        if self.insecure.iter().any(|listed| listed == host || listed == without_port(host)) {
-            return Ok(true);
-        }
-        if !is_loopback(host) {
-            return Ok(false);
-        }
-        if let Some(plain) = self.plain_hosts.lock().unwrap_or_else(PoisonError::into_inner).get(host) {
-            return Ok(*plain);
-        }
-        // As Docker does: HTTPS first, and HTTP where nothing speaks TLS.
-        let secure = match self.tls() {
-            Ok(client) => client.get(format!("https://{host}/v2/")).send().await.map_err(|error| chain(&error)),
-            Err(_) => Err("this node has no certificates".to_owned()),
+    fn endpoint(&self, reference: &Reference, credentials: &Credentials, loaded: Loaded) -> Endpoint {
+        let Loaded { host: HostConfig { server, can, header, .. }, tls } = loaded;
+        let registry = reference.registry();
+        let origin = origin(registry);
+        let (host, place) = match server {
+            Some(server) => (server.host, Place::Said { secure: server.secure, path: server.path }),
+            None => (origin.to_owned(), Place::Asked(self.schemes.clone())),
         };
-        let plain = match secure {
-            Ok(_) => false,
-            Err(over_tls) => match self.plain.get(format!("http://{host}/v2/")).send().await {
-                // What a TLS server says to HTTP.
-                Ok(answer) if answer.status() == reqwest::StatusCode::BAD_REQUEST => {
-                    return Err(RegistryError::Unavailable(over_tls));
-                }
-                Ok(_) => true,
-                Err(error) => {
-                    let error = chain(&error);
-                    return Err(RegistryError::Unavailable(format!("HTTPS: {over_tls}; HTTP: {error}")));
-                }
-            },
-        };
-        self.plain_hosts.lock().unwrap_or_else(PoisonError::into_inner).insert(host.to_owned(), plain);
-        Ok(plain)
+        let mut headers = HeaderMap::new();
+        for (name, value) in header {
+            headers.append(name, value);
+        }
+        Endpoint {
+            can,
+            clients: self.clients.clients(tls),
+            headers,
+            repository: reference.repository().to_owned(),
+            namespace: (host != registry && host != origin).then(|| registry.to_owned()),
+            who: credentials.for_host(&host, registry),
+            host,
+            place,
+            learned: Learned::default(),
+        }
     }
 
     /// After a failure: what listens on a loopback port may be another program next time.
     pub(crate) fn forget(&self, host: &str) {
-        self.plain_hosts.lock().unwrap_or_else(PoisonError::into_inner).remove(host);
+        self.schemes.forget(host);
     }
 }
 
-fn builder() -> reqwest::ClientBuilder {
-    let policy = redirect::Policy::custom(|attempt| {
-        let was_secure = attempt.previous().iter().any(|url| url.scheme() == "https");
-        if was_secure && attempt.url().scheme() != "https" {
-            return attempt.error("a redirect from HTTPS to HTTP");
-        }
-        if attempt.previous().len() > REDIRECTS {
-            return attempt.error("too many redirects");
-        }
-        attempt.follow()
-    });
-    reqwest::Client::builder()
-        .connect_timeout(CONNECT)
-        .read_timeout(READ)
-        .redirect(policy)
-        .user_agent(concat!("cri-wasm/", env!("CARGO_PKG_VERSION")))
+/// Where a registry is. Docker Hub's API does not live under its name.
+fn origin(registry: &str) -> &str {
+    if registry == "docker.io" { "registry-1.docker.io" } else { registry }
 }
 
 /// An error and its causes in one line: the HTTP client puts what matters into the last of them.
@@ -148,30 +186,5 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
-    let name = without_port(host);
-    let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loopback_hosts_are_told_from_others() {
-        for host in ["localhost", "localhost:5000", "127.0.0.1:5000", "127.3.2.1", "[::1]:5000", "[::1]"] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in ["localhost.example.com", "10.0.0.1:5000", "127.example.com", "[fe80::1]:5000", "docker.io"] {
-            assert!(!is_loopback(host), "{host}");
-        }
-    }
-
-    #[test]
-    fn ports_are_taken_off_hosts() {
-        assert_eq!(without_port("a.b:5000"), "a.b");
-        assert_eq!(without_port("[::1]:5000"), "[::1]");
-        assert_eq!(without_port("[::1]"), "[::1]");
-    }
-}
+mod tests;

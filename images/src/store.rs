@@ -6,6 +6,8 @@
 //!        layers/<name>/{fs,layer.json} unpacked layers
 //!        records/<manifest hex>.json   one per image; names.json: tags
 //!        compiled/<engine>/<wasm hex>.{cwasm,json}
+//!        aside/<name>.<number>         damaged layers that were replaced, while containers have them mounted
+//!        partial/<blob hex>            blobs that are not whole, for the next try
 //!        ingest/                       what is not finished
 //!        empty/                        a layer for images without one
 //! ```
@@ -17,15 +19,18 @@
 //! also over a restart, when containers have to be found again first ([`Store::collect_removed`]).
 
 mod change;
+mod check;
 mod find;
+mod idle;
 mod open;
 mod pins;
 mod records;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::code::CodeCache;
 use crate::digest::Digest;
@@ -34,6 +39,8 @@ use crate::error::NotFound;
 use crate::image::Image;
 use crate::ingest::{Ingest, TempPath};
 use crate::layer::{Layer, Layers};
+use crate::partial::Partials;
+use idle::Aside;
 pub(crate) use open::open;
 pub use pins::Hold;
 pub(crate) use pins::{Item, Pins};
@@ -42,6 +49,7 @@ use records::{Record, Records};
 pub(crate) struct Store {
     pub(crate) root: PathBuf,
     pub(crate) ingest: Ingest,
+    pub(crate) partials: Partials,
     pub(crate) layers: Layers,
     pub(crate) code: CodeCache,
     /// Broken records that were renamed when the store was opened.
@@ -49,6 +57,9 @@ pub(crate) struct Store {
     blobs: PathBuf,
     empty: PathBuf,
     records: Records,
+    /// See [`crate::Config::keep_layers`] and [`crate::Config::unfinished_bytes`].
+    keep_idle: Duration,
+    unfinished_bytes: u64,
     state: Mutex<State>,
     /// Held over a change of names or records and its writes.
     changes: Mutex<()>,
@@ -62,6 +73,13 @@ struct State {
     names: BTreeMap<String, String>,
     layers: HashMap<String, Arc<Layer>>,
     pins: HashMap<Item, usize>,
+    /// What failed pulls had finished, and when they failed.
+    idle: HashMap<Item, Instant>,
+    aside: Vec<Aside>,
+    /// Layers that are to be looked at closely.
+    suspects: HashSet<String>,
+    /// Every container that was there before the start holds its image again.
+    settled: bool,
 }
 
 struct Entry {
@@ -113,19 +131,22 @@ impl Store {
 
     pub(crate) fn add_layer(&self, name: &str, layer: Layer) -> Arc<Layer> {
         let layer = Arc::new(layer);
-        self.state().layers.insert(name.to_owned(), layer.clone());
-        layer
-    }
-
-    /// An image whose layers are all here, also one that was removed but is still held. What it uses is pinned.
-    pub(crate) fn complete(&self, id: &str, pins: &Pins) -> Option<Image> {
-        let record = self.state().images.get(id)?.record.clone();
-        for item in record.items() {
-            pins.add(item);
+        // One that was damaged may have been put aside for this one.
+        let replaced = self.layers.aside_of(name);
+        let mut trash = Vec::new();
+        let mut state = self.state();
+        state.layers.insert(name.to_owned(), layer.clone());
+        state.suspects.remove(name);
+        for entry in replaced {
+            if !state.aside.iter().any(|aside| aside.entry == entry) {
+                let (bytes, inodes) = self.layers.aside_usage(&entry);
+                state.aside.push(Aside { entry, bytes, inodes });
+            }
         }
-        // Looked up again under its pins: it may have gone in between.
-        let record = self.state().images.get(id)?.record.clone();
-        record.image.layers.iter().all(|name| self.layer(name).is_some()).then(|| record.image.clone())
+        self.collect_aside(&mut state, &mut trash);
+        drop(state);
+        drop(trash);
+        layer
     }
 
     /// An image that shows this wasm file.
@@ -140,9 +161,10 @@ impl Store {
     /// Moves away what removed images used and nobody else does. Renames and unlinks only; the returned paths are
     /// deleted when they are dropped, which may take long.
     fn collect(&self, state: &mut State) -> Vec<TempPath> {
+        let mut trash = Vec::new();
+        self.collect_aside(state, &mut trash);
         let gone: Vec<String> =
             state.images.iter().filter(|(_, entry)| entry.record.removed && entry.holds == 0).map(|(id, _)| id.clone()).collect();
-        let mut trash = Vec::new();
         for id in gone {
             let Some(entry) = state.images.remove(&id) else { continue };
             // The record goes last, so that a kill in between leaves something that knows what to remove.
@@ -157,8 +179,7 @@ impl Store {
     /// Moves away those of the items that no image and no pull uses.
     fn release(&self, state: &mut State, items: impl Iterator<Item = Item>, trash: &mut Vec<TempPath>) {
         for item in items {
-            let used = state.pins.contains_key(&item) || state.images.values().any(|entry| entry.record.uses(&item));
-            if used {
+            if Store::is_used(state, &item) {
                 continue;
             }
             if let Item::Layer(name) = &item {
@@ -183,17 +204,22 @@ impl Store {
         }
     }
 
-    /// Bytes on the disk and inodes of all of it. Unfinished pulls count by their files, not by what they unpacked.
+    /// Bytes on the disk and inodes of all of it, unfinished blobs too. What pulls under way have unpacked of a layer counts
+    /// when that is finished.
     pub(crate) fn usage(&self) -> std::io::Result<(u64, u64)> {
         let (mut bytes, mut inodes) = {
             let state = self.state();
-            state.layers.values().fold((0, 0), |sum, layer| (sum.0 + layer.bytes, sum.1 + layer.inodes))
+            let layers = state.layers.values().map(|layer| (layer.bytes, layer.inodes));
+            let aside = state.aside.iter().map(|aside| (aside.bytes, aside.inodes));
+            layers.chain(aside).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
         };
         let flat = [
             &self.root,
             &self.blobs,
             self.records.directory(),
             self.layers.directory(),
+            self.layers.aside(),
+            self.partials.path(),
             self.ingest.path(),
             self.code.directory(),
         ];

@@ -3,23 +3,27 @@
 //! What an entry may do, whatever the order of the entries:
 //! - it is made below the layer's directory, by descriptor and `openat2`; a name with `..` is refused;
 //! - regular files, directories, symbolic and hard links are made; owners, times and modes are kept, without the
-//!   setuid and setgid bits of files; extended attributes are left out, since they could be overlayfs's own or grant
-//!   capabilities;
+//!   setuid and setgid bits of files; of extended attributes `user.*` are kept, no others, since they could be
+//!   overlayfs's own or grant capabilities;
 //! - device nodes and FIFOs are left out: a guest has no use for them, and a 0/0 device would be a whiteout;
 //! - `.wh.NAME` becomes overlayfs's whiteout and `.wh..wh..opq` its opaque mark; both say something about lower layers
 //!   only, so what this layer itself has under the name stays.
 //!
 //! Directories that the archive does not name are made as 0755 of root.
+//!
+//! The archive is read as it comes, also while it is still arriving. How much it may become is capped in bytes, in
+//! entries, and in proportion to what was read of it ([`Limits::ratio`]).
 
 mod meter;
 mod survey;
 mod tree;
+mod xattr;
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use tar::EntryType;
@@ -27,8 +31,9 @@ use tar::EntryType;
 use crate::config::Limits;
 use crate::digest::Digest;
 use crate::error::DiskError;
-use meter::{Gauge, Meter, Stop};
-pub(crate) use survey::{Survey, measure};
+use meter::{Counted, Gauge, Meter, Stop};
+use survey::Summing;
+pub(crate) use survey::{Known, Survey, stamps, survey};
 pub(crate) use tree::OPAQUE;
 use tree::{Attributes, Tree};
 
@@ -58,8 +63,12 @@ pub(crate) fn unpack(
     cancelled: &AtomicBool,
 ) -> Result<Survey, UnpackError> {
     let disk = |error: io::Error| UnpackError::Disk(DiskError::new("unpack into", into, error));
-    let mut blob = BufReader::with_capacity(64 * 1024, blob);
-    let start = blob.fill_buf().map_err(disk)?;
+    let gauge = Gauge::new(limits.unpacked_bytes.saturating_add(limits.entries.saturating_mul(4096)), limits.ratio);
+    let mut blob = BufReader::with_capacity(64 * 1024, Counted::new(blob, &gauge));
+    let start = match blob.fill_buf() {
+        Err(_) if cancelled.load(Ordering::Relaxed) => return Err(UnpackError::Cancelled),
+        start => start.map_err(disk)?,
+    };
     let decoded: Box<dyn Read> = if start.starts_with(&[0x1f, 0x8b]) {
         Box::new(flate2::bufread::MultiGzDecoder::new(blob))
     } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
@@ -69,21 +78,28 @@ pub(crate) fn unpack(
     } else {
         Box::new(blob)
     };
-    let gauge = Gauge::new(limits.unpacked_bytes.saturating_add(limits.entries.saturating_mul(4096)));
     let mut archive = tar::Archive::new(Meter::new(decoded, &gauge, cancelled));
     let mut tree = Tree::open(into, limits.depth).map_err(disk)?;
     let unpacked = entries(&mut archive, &mut tree, &gauge, limits);
     let actual = unpacked.and_then(|()| archive.into_inner().finish().map_err(broken));
     let actual = actual.map_err(|error| match gauge.stopped() {
+        // The reader below the decoder gave up first.
+        None if cancelled.load(Ordering::Relaxed) => UnpackError::Cancelled,
         None => error,
         Some(Stop::Cancelled) => UnpackError::Cancelled,
         Some(Stop::Header) => UnpackError::Invalid(format!("the headers of an entry are above {HEADER_BYTES} bytes")),
         Some(Stop::Total) => too_large("the unpacked layer", limits.unpacked_bytes, "max_unpacked_bytes"),
+        Some(Stop::Ratio) => too_large("the number of bytes that one byte unpacks to", limits.ratio, "max_ratio"),
     })?;
     if actual != *diff_id {
         return Err(UnpackError::DiffId { expected: diff_id.to_string(), actual: actual.to_string() });
     }
-    tree.finish().map_err(disk)
+    let survey = tree.finish().map_err(disk)?;
+    let most = limits.modules.min(survey::LISTED);
+    if survey.wasm.len() > most {
+        return Err(too_large("the number of a layer's wasm files", most as u64, "max_modules"));
+    }
+    Ok(survey)
 }
 
 fn entries<R: Read>(archive: &mut tar::Archive<R>, tree: &mut Tree, gauge: &Gauge, limits: &Limits) -> Result<(), UnpackError> {
@@ -104,13 +120,13 @@ fn entries<R: Read>(archive: &mut tar::Archive<R>, tree: &mut Tree, gauge: &Gaug
         if bytes > limits.unpacked_bytes {
             return Err(too_large("the unpacked layer", limits.unpacked_bytes, "max_unpacked_bytes"));
         }
-        place(&mut entry, tree, limits)?;
+        place(&mut entry, tree, gauge, limits)?;
         // What place() has not read is read here, outside the header's allowance.
         io::copy(&mut entry, &mut io::sink()).map_err(broken)?;
     }
 }
 
-fn place<R: Read>(entry: &mut tar::Entry<'_, R>, tree: &mut Tree, limits: &Limits) -> Result<(), UnpackError> {
+fn place<R: Read>(entry: &mut tar::Entry<'_, R>, tree: &mut Tree, gauge: &Gauge, limits: &Limits) -> Result<(), UnpackError> {
     let raw = entry.path_bytes().into_owned();
     let kind = entry.header().entry_type();
     if matches!(kind, EntryType::XGlobalHeader) {
@@ -135,7 +151,7 @@ fn place<R: Read>(entry: &mut tar::Entry<'_, R>, tree: &mut Tree, limits: &Limit
         EntryType::Directory => tree.directory(&path, &attributes).map_err(at),
         // Archives from before POSIX.
         EntryType::Regular if raw.ends_with(b"/") => tree.directory(&path, &attributes).map_err(at),
-        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => regular(entry, tree, &path, &attributes),
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => regular(entry, tree, gauge, &path, &attributes),
         EntryType::Symlink => {
             let target = link_target(entry, &path)?;
             tree.symlink(&path, &target, &attributes).map_err(at)
@@ -159,6 +175,7 @@ fn place<R: Read>(entry: &mut tar::Entry<'_, R>, tree: &mut Tree, limits: &Limit
 fn regular<R: Read>(
     entry: &mut tar::Entry<'_, R>,
     tree: &mut Tree,
+    gauge: &Gauge,
     path: &Path,
     attributes: &Attributes,
 ) -> Result<(), UnpackError> {
@@ -167,7 +184,7 @@ fn regular<R: Read>(
     let at = |error: io::Error| entry_error(path, error);
     let mut file = tree.file(path).map_err(at)?;
     let mut buffer = vec![0; COPY_BYTES.min(usize::try_from(entry.size()).unwrap_or(COPY_BYTES)).max(8)];
-    let mut first = true;
+    let mut summing = Summing::new();
     loop {
         // Whole buffers, so that the first one has the file's first bytes together.
         let mut filled = 0;
@@ -178,26 +195,35 @@ fn regular<R: Read>(
             }
         }
         let chunk = buffer.get(..filled).unwrap_or_default();
-        if std::mem::take(&mut first) && crate::artifact::is_wasm(chunk) {
-            tree.note_wasm(&file).map_err(at)?;
-        }
         if chunk.is_empty() {
             break;
         }
+        // The holes of a sparse file are no bytes of the archive, but are some of the disk.
+        gauge.wrote(chunk.len() as u64).map_err(broken)?;
+        summing.update(chunk);
         file.write_all(chunk).map_err(at)?;
     }
-    tree.complete(&file, attributes).map_err(at)
+    tree.complete(&file, attributes, summing).map_err(at)
 }
 
-fn attributes<R: Read>(entry: &tar::Entry<'_, R>) -> Result<Attributes, UnpackError> {
+fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Attributes, UnpackError> {
+    let xattrs = xattr::of(entry);
     let header = entry.header();
-    let id = |value: io::Result<u64>| value.ok().and_then(|id| u32::try_from(id).ok());
-    let (Some(uid), Some(gid), Ok(mode)) = (id(header.uid()), id(header.gid()), header.mode()) else {
+    // An empty number is 0, as GNU tar and Go's archive/tar read it.
+    let is_blank = |field: &[u8]| field.iter().all(|byte| matches!(byte, 0 | b' '));
+    let fields = header.as_old();
+    // All bits set means to the kernel that the owner is not to be changed.
+    let id = |field: &[u8], value: io::Result<u64>| match value {
+        _ if is_blank(field) => Some(0),
+        value => value.ok().and_then(|id| u32::try_from(id).ok()).filter(|id| *id != u32::MAX),
+    };
+    let mode = if is_blank(&fields.mode) { Ok(0) } else { header.mode() };
+    let (Some(uid), Some(gid), Ok(mode)) = (id(&fields.uid, header.uid()), id(&fields.gid, header.gid()), mode) else {
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         return Err(UnpackError::Invalid(format!("the entry {path:?} has no usable owner or mode")));
     };
     let mtime = header.mtime().ok().and_then(|time| i64::try_from(time).ok()).unwrap_or(0);
-    Ok(Attributes { uid, gid, mode, mtime })
+    Ok(Attributes { uid, gid, mode, mtime, xattrs })
 }
 
 fn link_target<R: Read>(entry: &tar::Entry<'_, R>, path: &Path) -> Result<PathBuf, UnpackError> {
@@ -211,7 +237,7 @@ fn link_target<R: Read>(entry: &tar::Entry<'_, R>, path: &Path) -> Result<PathBu
 fn clean(raw: &[u8], limits: &Limits) -> Result<PathBuf, UnpackError> {
     let shown = || String::from_utf8_lossy(raw.get(..200).unwrap_or(raw)).into_owned();
     if raw.len() > limits.path_bytes {
-        return Err(too_large(&format!("the length of the path {:?}", shown()), limits.path_bytes as u64, "path_bytes"));
+        return Err(too_large(&format!("the length of the path {:?}", shown()), limits.path_bytes as u64, "max_path_bytes"));
     }
     let mut path = PathBuf::new();
     let mut depth = 0;

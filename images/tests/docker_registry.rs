@@ -85,7 +85,7 @@ async fn artifacts_and_images_are_pulled_from_a_real_registry() {
     let (layers, config) = artifact(&module);
     push(&real, "some/app:v1", &layers, config, &RegistryAuth::Anonymous).await;
     let image = node.images.pull(&format!("{}/some/app:v1", real.address), None).await.unwrap();
-    assert_eq!(image.kind, ArtifactKind::Artifact { module: "/app.wasm".into() });
+    assert_eq!(image.kind, ArtifactKind::Artifact { module: Some("/app.wasm".into()) });
     assert_eq!(image.wasm[0].digest, digest(&module));
 
     let layer = Archive::default().file("a/b.wasm", wasm("in a layer")).bytes();

@@ -16,8 +16,10 @@ use support::{FakeCompiler, Shared, wasm};
 
 const ROOT: &str = "CRI_WASM_IMAGES_KILL_ROOT";
 const NAMES: &str = "CRI_WASM_IMAGES_KILL_NAMES";
-/// Spread over a pull's length, which is measured first.
-const KILLS: u32 = 20;
+/// A number that the random points are made from; printed, so that a failure can be had again.
+const SEED: &str = "CRI_WASM_IMAGES_KILL_SEED";
+/// At random points of the pulls' length, which is measured first.
+const KILLS: u32 = 50;
 
 async fn open(root: &std::path::Path) -> Images {
     Images::open(Config::new(root), Arc::new(Shared(FakeCompiler::new()))).await.unwrap()
@@ -54,15 +56,21 @@ async fn a_kill_at_any_point_of_pulls_leaves_a_store_that_opens_and_has_no_orpha
     assert!(child().wait().unwrap().success());
     let whole = begun.elapsed();
 
+    let seed = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
+    let mut random = seed.unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos());
+    println!("{SEED}={random}");
     let mut cut = 0;
     for kill in 0..KILLS {
+        // Each fiftieth of the length once, at a random place in it: no part is left out.
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let point = (f64::from(kill) + f64::from(random) / f64::from(u32::MAX)) / f64::from(KILLS);
         let images = open(&root).await;
         for image in images.list() {
             images.remove(&image.id).await.unwrap();
         }
         drop(images);
         let mut process = child();
-        std::thread::sleep(whole * kill / KILLS);
+        std::thread::sleep(whole.mul_f64(point));
         process.kill().unwrap();
         process.wait().unwrap();
 
@@ -85,5 +93,14 @@ async fn a_kill_at_any_point_of_pulls_leaves_a_store_that_opens_and_has_no_orpha
     for name in &names {
         tokio::time::timeout(Duration::from_secs(20), images.pull(name, None)).await.unwrap().unwrap();
     }
+    drop(images);
+    // Nothing is there that no image has, and what is there is whole.
+    let images = open(&root).await;
     assert_eq!((images.list().len(), support::list(&root.join("layers")).len()), (3, 4));
+    for image in images.list() {
+        images.remove(&image.id).await.unwrap();
+    }
+    drop(images);
+    drop(open(&root).await);
+    assert_eq!(support::leftovers(&root), Vec::<String>::new());
 }

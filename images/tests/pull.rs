@@ -22,7 +22,7 @@ async fn an_artifact_becomes_an_image_with_one_file() {
     assert_eq!(image.id, id);
     assert_eq!(image.repo_tags, [registry.name("hello:v1")]);
     assert_eq!(image.repo_digests, [format!("{}@{id}", registry.name("hello"))]);
-    assert_eq!(image.kind, ArtifactKind::Artifact { module: "/hello.wasm".into() });
+    assert_eq!(image.kind, ArtifactKind::Artifact { module: Some("/hello.wasm".into()) });
     assert_eq!((image.os.as_str(), image.architecture.as_str()), ("wasip1", "wasm"));
     assert!(image.size > module.len() as u64);
     assert_eq!(image.config.labels["a"], "b");
@@ -43,7 +43,7 @@ async fn an_artifact_without_a_title_is_main_wasm() {
     let (registry, node) = (Registry::new(), Node::new().await);
     registry.artifact("latest", &wasm("x"), None);
     let image = node.images.pull(&registry.name("a"), None).await.unwrap();
-    assert_eq!(image.kind, ArtifactKind::Artifact { module: "/main.wasm".into() });
+    assert_eq!(image.kind, ArtifactKind::Artifact { module: Some("/main.wasm".into()) });
     assert_eq!(image.repo_tags, [registry.name("a:latest")]);
 }
 

@@ -53,6 +53,17 @@ impl Cgroup {
         self.directories().map(|directory| open(&directory.join("cgroup.procs"), OFlags::WRONLY)).collect()
     }
 
+    /// Moves a process that is running into the group, in every hierarchy.
+    pub fn add(&self, pid: i32) -> Result<(), CgroupError> {
+        let value = pid.to_string();
+        for directory in self.directories() {
+            let path = directory.join("cgroup.procs");
+            let written = fs::write(&path, &value);
+            written.map_err(|source| CgroupError::Write { path, value: value.clone(), source })?;
+        }
+        Ok(())
+    }
+
     /// The group's directory on v2, for `clone3` with `CLONE_INTO_CGROUP`; `None` on other nodes.
     pub fn directory(&self) -> Result<Option<OwnedFd>, CgroupError> {
         if self.layout.version() != Version::V2 {

@@ -8,6 +8,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
+use crate::proto::images::v1::images_client::ImagesClient;
 use crate::proto::runtime::v1::image_service_client::ImageServiceClient;
 use crate::proto::runtime::v1::runtime_service_client::RuntimeServiceClient;
 use crate::proto::runtime::v1::{
@@ -15,11 +16,12 @@ use crate::proto::runtime::v1::{
     PullImageRequest, RemovePodSandboxRequest, StopPodSandboxRequest, VersionRequest,
 };
 
-/// Both services over one connection.
+/// The services over one connection.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     pub(super) runtime: RuntimeServiceClient<Channel>,
     pub(super) images: ImageServiceClient<Channel>,
+    pub(super) pulls: ImagesClient<Channel>,
 }
 
 /// The text that the daemon sent, without tonic's wrapping.
@@ -40,7 +42,11 @@ impl Client {
             }))
             .await
             .with_context(|| format!("no daemon answers on {}", socket.display()))?;
-        let mut client = Self { runtime: RuntimeServiceClient::new(channel.clone()), images: ImageServiceClient::new(channel) };
+        let mut client = Self {
+            runtime: RuntimeServiceClient::new(channel.clone()),
+            images: ImageServiceClient::new(channel.clone()),
+            pulls: ImagesClient::new(channel),
+        };
         let version = VersionRequest { version: "v1".to_owned() };
         tokio::time::timeout(Duration::from_secs(5), client.runtime.version(version))
             .await

@@ -3,6 +3,7 @@
 mod client;
 mod demo;
 mod private;
+mod pull;
 mod registry;
 mod run;
 mod serve;
@@ -28,6 +29,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Run one guest through the CRI, show its output and end with its exit code
     Run(Box<run::RunArgs>),
+    /// Pull an image through the daemon, with bars
+    Pull(pull::PullArgs),
     /// Show the whole way: a private daemon, an embedded registry, several pods, what each took
     Demo(demo::DemoArgs),
     /// Say what this node lacks, with the remedy and what works without it
@@ -134,6 +137,7 @@ pub fn run(command: Command) -> ExitCode {
     let result = match command {
         Command::Serve(arguments) => serve::run(&arguments.config).map(|()| ExitCode::SUCCESS),
         Command::Run(arguments) => run::run(*arguments),
+        Command::Pull(arguments) => pull::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => check(&arguments),
         Command::Config(arguments) => print_config(&arguments),

@@ -52,6 +52,8 @@ impl Registry {
     /// Adds a module or component as a CNCF wasm artifact and returns the reference by which it is pulled.
     pub(super) fn add(&self, name: &str, wasm: Vec<u8>) -> String {
         let layer = (digest(&wasm), wasm.len());
+        // Text is taken for wasm only under its own name.
+        let ending = if wasm.trim_ascii_start().starts_with(b"(") || wasm.starts_with(b";;") { "wat" } else { "wasm" };
         let target = if wasm.get(4..8) == Some(&[0x0d, 0, 1, 0]) { "wasip2" } else { "wasip1" };
         let config = serde_json::json!({
             "created": "1970-01-01T00:00:00Z", "architecture": "wasm", "os": target, "layerDigests": [layer.0],
@@ -63,7 +65,7 @@ impl Registry {
             "config": {"mediaType": CONFIG, "digest": digest(&config), "size": config.len()},
             "layers": [{
                 "mediaType": LAYER, "digest": layer.0, "size": layer.1,
-                "annotations": {"org.opencontainers.image.title": format!("{name}.wasm")},
+                "annotations": {"org.opencontainers.image.title": format!("{name}.{ending}")},
             }],
         });
         let manifest = manifest.to_string().into_bytes();

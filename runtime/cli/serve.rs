@@ -11,12 +11,11 @@ use rustix::fs::FlockOperation;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::service::Routes;
 
 use super::ConfigArgs;
-use crate::cgroup::{Cgroup, CgroupPath, Cgroups};
+use crate::cgroup::{self, Cgroup, CgroupPath, Cgroups};
 use crate::compiler::{CompileLimits, ProcessCompiler};
-use crate::config::Config;
+use crate::config::{CompileWhen, Config};
 use crate::host::{Host, HostConfig};
 use crate::network::{Network, NetworkConfig};
 use crate::server;
@@ -66,6 +65,7 @@ async fn daemon(config: Config) -> anyhow::Result<()> {
         tracing::warn!(%error, "each start of a container waits for a grace period of the kernel");
     }
     let supervisor_cgroup = supervisor_cgroup(&cgroups, &config);
+    let compile_cgroup = compile_cgroup(&cgroups, &config);
     let host = HostConfig {
         state: config.state.clone(),
         program: std::env::current_exe().context("finding this program's own file")?,
@@ -80,6 +80,7 @@ async fn daemon(config: Config) -> anyhow::Result<()> {
             cpu_seconds: config.compile.cpu_seconds,
             wall: Duration::from_secs(config.compile.wall_seconds),
         },
+        cgroup: compile_cgroup.clone(),
     };
     let images = Images::open(images_config(&config), Arc::new(compiler)).await.context("opening the image store")?;
     let network = Network::new(network_config(&config))?;
@@ -97,8 +98,7 @@ async fn daemon(config: Config) -> anyhow::Result<()> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
     let closing = CancellationToken::new();
-    let (runtime_service, image_service) = Arc::clone(&runtime).services();
-    let routes = Routes::new(runtime_service).add_service(image_service);
+    let routes = Arc::clone(&runtime).services();
     let served = tokio::spawn(server::serve(listener, socket, routes, v1alpha2, closing.clone(), drain));
     tokio::select! {
         _ = terminate.recv() => {}
@@ -110,7 +110,7 @@ async fn daemon(config: Config) -> anyhow::Result<()> {
     served.await??;
     runtime.shutdown(drain).await;
     if host.retire_if_idle().await {
-        remove_idle(supervisor_cgroup).await;
+        remove_idle(compile_cgroup.into_iter().chain(supervisor_cgroup.into_iter().flatten()).collect()).await;
     }
     stop.cancel();
     tasks.close();
@@ -151,9 +151,24 @@ fn supervisor_cgroup(cgroups: &Cgroups, config: &Config) -> Option<[Cgroup; 2]> 
         .ok()
 }
 
+/// A group for compile processes, beside the pods': last in line for processors, with memory for as many as run at once.
+fn compile_cgroup(cgroups: &Cgroups, config: &Config) -> Option<Cgroup> {
+    /// What a compile process holds beside the memory that it bounds itself: its own file, its stacks, its two files' pages.
+    const BESIDE: u64 = 256 << 20;
+    let create = || -> anyhow::Result<Cgroup> {
+        let group = cgroups.create(&CgroupPath::from_cri(&config.cgroup.default_parent)?.join("compile")?)?;
+        let memory =
+            config.compile.memory_bytes.saturating_add(BESIDE).saturating_mul(config.images.max_parallel_compiles.into());
+        let limits =
+            cgroup::Limits { memory_bytes: i64::try_from(memory).ok(), cpu_shares: Some(2), ..cgroup::Limits::default() };
+        group.apply(&limits)?;
+        Ok(group)
+    };
+    create().inspect_err(|error| tracing::warn!("compile processes stay in the daemon's cgroup: {error:#}")).ok()
+}
+
 /// The supervisor has ended: its group goes too, and the pods' parent unless a stopped container still has its group in there.
-async fn remove_idle(groups: Option<[Cgroup; 2]>) {
-    let Some(groups) = groups else { return };
+async fn remove_idle(groups: Vec<Cgroup>) {
     let removed = tokio::task::spawn_blocking(move || groups.iter().try_for_each(Cgroup::remove)).await;
     if let Ok(Err(error)) = removed {
         tracing::debug!(%error, "a cgroup stays");
@@ -171,6 +186,20 @@ fn images_config(config: &Config) -> images::Config {
     images.limits.layer_bytes = config.images.max_layer_bytes;
     images.limits.unpacked_bytes = config.images.max_unpacked_bytes;
     images.limits.entries = config.images.max_entries;
+    images.limits.ratio = config.images.max_ratio;
+    images.limits.layers = count(config.images.max_layers);
+    images.limits.path_bytes = count(config.images.max_path_bytes);
+    images.limits.modules = count(config.images.max_modules);
+    images.unfinished_bytes = config.images.max_unfinished_bytes;
+    images.certs_dirs.clone_from(&config.images.certs_dirs);
+    images.read_timeout = Duration::from_secs(config.images.read_timeout_seconds);
+    images.pinned.clone_from(&config.images.pinned);
+    images.policy = config.trust.policy();
+    images.compile = match config.compile.when {
+        CompileWhen::Pull => images::CompileMode::AtPull,
+        CompileWhen::Start => images::CompileMode::AtFirstStart,
+    };
+    images.max_compiled = count(config.compile.max_at_pull);
     images
 }
 

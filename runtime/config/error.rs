@@ -39,4 +39,12 @@ pub enum ConfigError {
         /// What would be accepted.
         reason: String,
     },
+    /// Rules about images that cannot be used; the reason names the key and its value.
+    #[error("{origin}: {reason}")]
+    Images {
+        /// The file, or the command line.
+        origin: String,
+        /// What is wrong.
+        reason: String,
+    },
 }

@@ -99,6 +99,7 @@ fn check(config: &Config, origin: &str) -> Result<(), ConfigError> {
         ("network.cache_dir", config.cni_cache_dir()),
         ("network.netns_dir", config.netns_dir()),
     ];
+    paths.extend(config.images.certs_dirs.iter().map(|directory| ("images.certs_dirs", directory.clone())));
     paths.extend(config.network.bin_dirs.iter().map(|directory| ("network.bin_dirs", directory.clone())));
     for (key, path) in paths {
         if !path.is_absolute() {
@@ -133,6 +134,9 @@ fn check(config: &Config, origin: &str) -> Result<(), ConfigError> {
         Ok(_) => {}
         Err(error) => return refuse("cgroup.default_parent", &config.cgroup.default_parent, &error.to_string()),
     }
+    let images =
+        images::Config { policy: config.trust.policy(), pinned: config.images.pinned.clone(), ..images::Config::default() };
+    images.check().map_err(|reason| ConfigError::Images { origin: origin.to_owned(), reason })?;
     let at_least = [
         ("network.plugin_timeout_seconds", config.network.plugin_timeout_seconds, 1),
         ("images.max_parallel_downloads", config.images.max_parallel_downloads.into(), 1),
@@ -141,6 +145,11 @@ fn check(config: &Config, origin: &str) -> Result<(), ConfigError> {
         ("images.max_layer_bytes", config.images.max_layer_bytes, 1),
         ("images.max_unpacked_bytes", config.images.max_unpacked_bytes, 1),
         ("images.max_entries", config.images.max_entries, 1),
+        ("images.max_layers", config.images.max_layers.into(), 1),
+        ("images.max_path_bytes", config.images.max_path_bytes.into(), 1),
+        ("images.max_modules", config.images.max_modules.into(), 1),
+        ("images.max_ratio", config.images.max_ratio, 1),
+        ("images.read_timeout_seconds", config.images.read_timeout_seconds, 1),
         // An engine that cannot even start would blame every module.
         ("compile.memory_bytes", config.compile.memory_bytes, 64 << 20),
         ("compile.cpu_seconds", config.compile.cpu_seconds, 1),

@@ -8,10 +8,12 @@
 #[macro_use]
 mod section;
 mod error;
+mod images;
 mod load;
 mod render;
 
 pub use error::ConfigError;
+pub use images::{Compile, CompileWhen, Images, Trust, Verifier};
 pub use load::Overrides;
 pub use render::reference;
 
@@ -51,7 +53,9 @@ section! {
         pub network: Network = Network::default(),
         /// Where images come from, and how large they may be.
         pub images: Images = Images::default(),
-        /// Bounds of the process that compiles one wasm file, which is untrusted input.
+        /// Which images may be pulled.
+        pub trust: Trust = Trust::default(),
+        /// When wasm files are compiled, and the bounds of the process that compiles one, which is untrusted input.
         pub compile: Compile = Compile::default(),
         /// Control groups.
         pub cgroup: Cgroup = Cgroup::default(),
@@ -91,40 +95,6 @@ section! {
         /// How long one CNI plugin may take, in seconds, before it is killed. The kubelet itself waits four minutes for
         /// a whole pod.
         pub plugin_timeout_seconds: u64 = 60,
-    }
-}
-
-section! {
-    /// Where images come from, and how large they may be.
-    pub struct Images {
-        /// Registries (`host` or `host:port`) that are spoken to by plain HTTP. Loopback addresses need
-        /// not be named: they are tried with HTTPS first, then with HTTP.
-        pub insecure_registries: Vec<String> = Vec::new(),
-        /// How many layers are downloaded at once, over all pulls.
-        pub max_parallel_downloads: u32 = 3,
-        /// How many compile processes run at once, over all pulls. Each of them uses every processor it can get.
-        pub max_parallel_compiles: u32 = 1,
-        /// The largest manifest or image configuration, in bytes. Registries must take manifests of 4 MiB
-        /// (distribution-spec), and few take more.
-        pub max_manifest_bytes: u64 = 4 << 20,
-        /// The largest layer as it is downloaded, in bytes: above any image that wasm is shipped in.
-        pub max_layer_bytes: u64 = 8 << 30,
-        /// The largest layer once it is unpacked, in bytes: what a small download may grow to.
-        pub max_unpacked_bytes: u64 = 32 << 30,
-        /// The most files and directories in one layer. A full desktop system has about 300,000.
-        pub max_entries: u64 = 500_000,
-    }
-}
-
-section! {
-    /// Bounds of the process that compiles one wasm file, which is untrusted input.
-    pub struct Compile {
-        /// The memory of a compile process, in bytes. Compiling takes many times the size of the module.
-        pub memory_bytes: u64 = 2 << 30,
-        /// The processor time of a compile process, in seconds, over all its threads.
-        pub cpu_seconds: u64 = 300,
-        /// How long a compile process may take by the clock, in seconds.
-        pub wall_seconds: u64 = 300,
     }
 }
 

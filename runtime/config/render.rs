@@ -5,14 +5,15 @@ use std::fmt::Write;
 use toml::{Table, Value};
 
 use super::section::Section;
-use super::{Cgroup, Compile, Config, Images, Limits, Log, Network};
+use super::{Cgroup, Compile, Config, Images, Limits, Log, Network, Trust};
 
 /// The tables with keys of their own, in the order of their declaration in [`Config`]. The handlers are not among
 /// them: their names are the user's.
-const TABLES: [(&str, Keys); 6] = [
+const TABLES: [(&str, Keys); 7] = [
     ("log", Log::KEYS),
     ("network", Network::KEYS),
     ("images", Images::KEYS),
+    ("trust", Trust::KEYS),
     ("compile", Compile::KEYS),
     ("cgroup", Cgroup::KEYS),
     ("limits", Limits::KEYS),

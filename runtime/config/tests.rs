@@ -94,6 +94,20 @@ fn a_value_out_of_bounds_is_named_with_what_is_accepted() {
 }
 
 #[test]
+fn rules_about_images_are_checked_before_the_daemon_starts() {
+    for (text, key) in [
+        ("[trust]\nallow = ['ghcr.io/org:tag']", "trust.allow"),
+        ("[trust]\ndeny = ['']", "trust.deny"),
+        ("[[trust.verifiers]]\nscope = 'ghcr.io'\nprogram = 'relative'", "trust.verifiers"),
+        ("[images]\npinned = ['A B']", "images.pinned"),
+        ("[images]\ncerts_dirs = ['relative']", "images.certs_dirs"),
+    ] {
+        let text = message(text);
+        assert!(text.contains(key), "{key}: {text}");
+    }
+}
+
+#[test]
 fn the_rendered_text_parses_back_to_the_same_configuration() {
     let changed = "root = '/srv/a b'\nsocket_group = 'kube\"\\'\nv1alpha2 = true\n[handlers.'we\"ird']\n\
                    [images]\ninsecure_registries = ['one:5000', 'two']\n[log]\nformat = 'json'\n";

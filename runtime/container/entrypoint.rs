@@ -13,6 +13,9 @@ pub enum EntrypointError {
     /// Neither the pod nor the image says what to run.
     #[error("no command: the image names no entrypoint and the container no command")]
     NoCommand,
+    /// An artifact of several wasm files, which names none of them as its own.
+    #[error("no command: the image holds several programs; give the container one of them as its command: {0}")]
+    Several(String),
     /// As a shell says it.
     #[error("exec: {0:?}: executable file not found in $PATH")]
     NotInPath(String),
@@ -28,6 +31,9 @@ pub enum EntrypointError {
          native containers, or build the image for wasm"
     )]
     Native(String),
+    /// It would run with the rights of the runtime's own code.
+    #[error("exec: {0:?}: is precompiled code, which is not run from images: ship the .wasm")]
+    Precompiled(String),
     /// A script: there is no interpreter to start it.
     #[error("exec: {0:?}: is a script, and this runtime runs WebAssembly: name its interpreter as the command")]
     Script(String),
@@ -55,6 +61,8 @@ pub enum Node {
     Wasm(Module),
     /// A native Linux program.
     Native,
+    /// Code that some engine has compiled from wasm.
+    Precompiled,
     /// It begins with `#!`.
     Script,
     /// Anything else.
@@ -112,6 +120,7 @@ fn wasm(name: &str, node: Node) -> Result<Module, EntrypointError> {
     match node {
         Node::Wasm(module) => Ok(module),
         Node::Native => Err(EntrypointError::Native(name())),
+        Node::Precompiled => Err(EntrypointError::Precompiled(name())),
         Node::Script => Err(EntrypointError::Script(name())),
         Node::Directory => Err(EntrypointError::Directory(name())),
         Node::Missing => Err(EntrypointError::NotFound(name())),
@@ -159,6 +168,7 @@ pub(crate) mod tests {
             ("/app/main.wasm", module("/app/main.wasm")),
             ("/bin/ls", module("/bin/ls")),
             ("/bin/native", Node::Native),
+            ("/bin/app.cwasm", Node::Precompiled),
             ("/bin/script", Node::Script),
             ("/usr/bin/ls/not-me", Node::Other),
             ("/readme", Node::Other),
@@ -183,6 +193,7 @@ pub(crate) mod tests {
         assert_eq!(said("/app"), "exec: \"/app\": is a directory");
         assert_eq!(said("/readme"), "exec: \"/readme\": is no WebAssembly binary");
         assert!(said("native").contains("RuntimeClass"));
+        assert!(said("app.cwasm").contains("ship the .wasm"));
         assert!(said("script").contains("interpreter"));
         assert_eq!(find(&image(), "", "/", PATH), Err(EntrypointError::NoCommand));
     }

@@ -1,5 +1,7 @@
 //! Composes what a guest process is told, as Kubernetes composes it: the container's request over the image's configuration.
 
+use std::path::PathBuf;
+
 use wasm_host::protocol::GuestSpec;
 
 use super::entrypoint::{self, EntrypointError, Module, Tree};
@@ -50,6 +52,8 @@ pub struct ImageDefaults {
     pub user: String,
     /// An artifact of one module: that module runs, whatever the command is.
     pub only_module: Option<Module>,
+    /// An artifact of several modules: these, of which the command names one.
+    pub choice: Vec<PathBuf>,
     /// Text of its /etc/passwd.
     pub passwd: String,
     /// Text of its /etc/group.
@@ -130,7 +134,12 @@ fn arguments(config: &ContainerConfig, image: &ImageDefaults) -> Result<Vec<Stri
         args.extend_from_slice(if config.args.is_empty() { &image.cmd } else { &config.args });
     }
     match args.first() {
-        None => Err(EntrypointError::NoCommand.into()),
+        None if image.choice.is_empty() => Err(EntrypointError::NoCommand.into()),
+        None => {
+            // Some twenty are enough to see how they are named.
+            let names: Vec<String> = image.choice.iter().take(20).map(|path| path.display().to_string()).collect();
+            Err(EntrypointError::Several(names.join(", ")).into())
+        }
         Some(_) => args.into_iter().map(|argument| checked("argument", argument)).collect(),
     }
 }
@@ -232,6 +241,16 @@ mod tests {
         let config = ContainerConfig { command: vec!["anything".into()], ..config };
         let spec = composed(&config, &artifact).unwrap();
         assert_eq!((spec.args, spec.module), (vec!["anything".to_owned(), "-v".to_owned()], "/app.wasm".into()));
+    }
+
+    #[test]
+    fn an_artifact_of_several_modules_runs_the_one_that_the_command_names() {
+        let choice = vec!["/bin/app".into(), "/bin/other".into()];
+        let artifact = ImageDefaults { entrypoint: Vec::new(), cmd: Vec::new(), choice, ..image() };
+        let said = composed(&example_config(), &artifact).unwrap_err().to_string();
+        assert!(said.ends_with("as its command: /bin/app, /bin/other"), "{said}");
+        let config = ContainerConfig { command: vec!["/bin/other".into()], ..example_config() };
+        assert_eq!(composed(&config, &artifact).unwrap().module, PathBuf::from("/bin/other"));
     }
 
     #[test]

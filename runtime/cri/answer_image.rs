@@ -4,8 +4,8 @@ use images::Image;
 
 use crate::proto::runtime::v1 as cri;
 
-/// An image; the same image is always the same message.
-pub fn image(image: &Image) -> cri::Image {
+/// An image; the same image is always the same message. Who has `pinned` images asks that they be kept.
+pub fn image(image: &Image, pinned: bool) -> cri::Image {
     // `1002`, `1003:1004`, `www-data`, `www-data:1004`: the kubelet checks runAsNonRoot by the first part.
     let user = image.config.user.split(':').next().unwrap_or_default();
     let uid = user.parse::<i64>().ok();
@@ -17,6 +17,6 @@ pub fn image(image: &Image) -> cri::Image {
         uid: uid.map(|value| cri::Int64Value { value }),
         username: if uid.is_some() { String::new() } else { user.to_owned() },
         spec: None,
-        pinned: false,
+        pinned,
     }
 }

@@ -130,6 +130,7 @@ fn compose(
         working_dir: image.config.working_dir.clone(),
         user: image.config.user.clone(),
         only_module: only_module(image),
+        choice: choice(image),
         passwd: accounts("/etc/passwd")?,
         group: accounts("/etc/group")?,
     };
@@ -139,9 +140,17 @@ fn compose(
 }
 
 fn only_module(image: &Image) -> Option<Module> {
-    let ArtifactKind::Artifact { module } = &image.kind else { return None };
+    let ArtifactKind::Artifact { module: Some(module) } = &image.kind else { return None };
     let file = image.wasm.iter().find(|file| file.path == *module)?;
     Some(Module { path: file.path.clone(), digest: file.digest.clone() })
+}
+
+/// What can be named as the command of an artifact that has no module of its own to run.
+fn choice(image: &Image) -> Vec<PathBuf> {
+    match &image.kind {
+        ArtifactKind::Artifact { module: None } => image.wasm.iter().map(|file| file.path.clone()).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// An image's files, for the search of the entrypoint.
@@ -156,6 +165,7 @@ impl Tree for ImageTree<'_> {
             Ok(found) => Ok(match found.kind {
                 FileKind::Wasm { digest } => Node::Wasm(Module { path: found.path, digest }),
                 FileKind::Elf => Node::Native,
+                FileKind::Precompiled => Node::Precompiled,
                 FileKind::Script => Node::Script,
                 FileKind::Directory => Node::Directory,
                 FileKind::Other => Node::Other,

@@ -266,10 +266,11 @@ fn stop_code(error: &StopError) -> Code {
     }
 }
 
-/// The kubelet knows the reason RegistryUnavailable by the beginning of the text ...
+/// The kubelet knows the reasons RegistryUnavailable and SignatureValidationFailed by the beginning of the text ...
 fn pull_prefix(error: &PullError) -> &'static str {
     match error {
         PullError::RegistryUnavailable { .. } => "RegistryUnavailable: ",
+        PullError::Refused { .. } => "SignatureValidationFailed: ",
         _ => "",
     }
 }
@@ -280,14 +281,16 @@ fn pull_code(error: &PullError) -> Code {
         PullError::NotFound { .. } => Code::NotFound,
         PullError::Unauthorized { .. } => Code::Unauthenticated,
         // ... and looks at the text alone only where the code is Unknown; with any other the code's name stands before it.
-        PullError::RegistryUnavailable { .. } => Code::Unknown,
+        PullError::RegistryUnavailable { .. } | PullError::Refused { .. } => Code::Unknown,
+        PullError::Denied { .. } => Code::PermissionDenied,
+        PullError::RegistryConfig { .. } | PullError::VerifierFailed { .. } => Code::FailedPrecondition,
         PullError::DigestMismatch { .. } => Code::DataLoss,
         PullError::Unsupported { .. } => Code::FailedPrecondition,
         PullError::TooLarge { .. } => Code::ResourceExhausted,
         PullError::Compile { reason: CompileError::Rejected(_), .. } => Code::FailedPrecondition,
         PullError::Compile { reason: CompileError::Limit(_), .. } => Code::ResourceExhausted,
         PullError::Compile { reason: CompileError::Failed(_), .. } => Code::Internal,
-        PullError::Io { io, .. } if io.error.kind() == std::io::ErrorKind::StorageFull => Code::ResourceExhausted,
+        PullError::Io { io, .. } if io.is_full() => Code::ResourceExhausted,
         PullError::Io { .. } => Code::Internal,
     }
 }

@@ -13,5 +13,7 @@ pub(super) async fn list(runtime: Arc<Runtime>, request: ListImagesRequest) -> R
         Some(image) => runtime.images.get(&image).into_iter().collect(),
         None => runtime.images.list(),
     };
-    Ok(ListImagesResponse { images: images.iter().map(|image| answer_image::image(image)).collect() })
+    Ok(ListImagesResponse {
+        images: images.iter().map(|image| answer_image::image(image, runtime.images.is_pinned(image))).collect(),
+    })
 }

@@ -35,6 +35,7 @@ mod container_stop;
 mod image_fs_info;
 mod image_list;
 mod image_pull;
+mod image_pull_watched;
 mod image_remove;
 mod image_status;
 

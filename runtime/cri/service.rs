@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
 
@@ -15,6 +16,7 @@ use super::{
     image_fs_info, image_list, image_pull, image_remove, image_status, runtime_config, runtime_status, runtime_version,
     sandbox_list, sandbox_remove, sandbox_run, sandbox_status, sandbox_stop,
 };
+use crate::proto::images::v1::images_server::ImagesServer;
 use crate::proto::runtime::v1 as cri;
 use crate::proto::runtime::v1::image_service_server::{ImageService, ImageServiceServer};
 use crate::proto::runtime::v1::runtime_service_server::{RuntimeService, RuntimeServiceServer};
@@ -22,7 +24,7 @@ use crate::server::MAX_MESSAGE;
 use crate::state::Runtime;
 use crate::store::chain;
 
-/// Both services of the CRI over one [`Runtime`].
+/// The services of the CRI, and the daemon's own, over one [`Runtime`].
 #[derive(Clone)]
 pub struct Service {
     pub(super) runtime: Arc<Runtime>,
@@ -37,14 +39,13 @@ enum Kind {
 
 impl Runtime {
     /// The services to be mounted on a server.
-    pub fn services(self: Arc<Self>) -> (RuntimeServiceServer<Service>, ImageServiceServer<Service>) {
+    pub fn services(self: Arc<Self>) -> Routes {
         let service = Service { runtime: self };
-        (
-            RuntimeServiceServer::new(service.clone())
-                .max_decoding_message_size(MAX_MESSAGE)
-                .max_encoding_message_size(MAX_MESSAGE),
-            ImageServiceServer::new(service).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE),
-        )
+        let runtime = RuntimeServiceServer::new(service.clone());
+        let images = ImageServiceServer::new(service.clone());
+        Routes::new(runtime.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+            .add_service(images.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+            .add_service(ImagesServer::new(service))
     }
 }
 

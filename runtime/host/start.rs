@@ -9,7 +9,6 @@ use wasm_host::protocol::{Exited, PROTOCOL, Shutdown, request};
 
 use super::connection::Connection;
 use super::{Host, HostError, lock, system};
-use crate::cgroup::Cgroup;
 
 /// How long a start may take: building an engine and a mount namespace is milliseconds.
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -93,7 +92,7 @@ impl Host {
         }
         let connection = Connection::open(&socket).await?.ok_or(HostError::NotRunning)?;
         if let Some(cgroup) = &config.cgroup
-            && let Err(error) = join(cgroup, connection.welcome().pid)
+            && let Err(error) = cgroup.add(connection.welcome().pid)
         {
             tracing::warn!("the supervisor stays in the daemon's cgroup, so stopping the service may end its pods: {error}");
         }
@@ -158,13 +157,6 @@ impl Host {
         // The receiver lives as long as the daemon; without it nobody wants to know.
         let _ = self.0.exits.send((guest, record)).await;
     }
-}
-
-fn join(cgroup: &Cgroup, pid: i32) -> Result<(), Box<dyn std::error::Error>> {
-    for procs in cgroup.procs_files()? {
-        rustix::io::write(&procs, pid.to_string().as_bytes())?;
-    }
-    Ok(())
 }
 
 async fn retire(connection: &Connection) {

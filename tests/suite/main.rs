@@ -30,6 +30,7 @@ mod wasi;
 mod images;
 mod images_limits;
 mod images_refused;
+mod images_settings;
 
 mod concurrency;
 mod config_cli;

@@ -1,28 +1,25 @@
-//! From a blob in a registry to a finished layer: hashed while it arrives, written to a temporary file, never held in
-//! memory; unpacked when its digest is right.
+//! From a blob in a registry to a finished layer. The blob is hashed and appended to its partial file while it arrives,
+//! and unpacked behind by another thread; the layer gets its name when both digests are right, the blob's and the one
+//! of its content. Never is a whole layer in memory.
 
-use std::io::{Seek as _, Write as _};
+use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
-use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
 
+use super::feed::{CancelOnDrop, Feed, FeedReader};
+use super::receive::{Failed, Transfer};
 use crate::api::Inner;
 use crate::artifact;
 use crate::digest::Digest;
 use crate::error::DiskError;
-use crate::ingest::{Ingest, TempFile};
 use crate::layer::Layer;
 use crate::manifest::Descriptor;
-use crate::registry::{Body, RegistryError, Session};
-use crate::store::{Item, Pins};
+use crate::partial::Partial;
+use crate::progress::{self, Counter, Phase};
+use crate::registry::{RegistryError, Session};
+use crate::store::Pins;
 use crate::unpack::UnpackError;
-
-/// Pieces of a blob between the network and the disk. A piece has at most some 100 kB, so this is below 1 MB.
-const QUEUE: usize = 4;
 
 /// Where a layer comes from.
 #[derive(Debug, Clone)]
@@ -56,115 +53,223 @@ impl LayerSource {
     }
 }
 
-/// A layer that is here, or that another pull is bringing, or that is brought now.
-pub(crate) async fn layer(inner: &Arc<Inner>, session: &Arc<Session>, source: &LayerSource) -> Result<Arc<Layer>, LayerError> {
+impl LayerError {
+    /// Whether the next try has use for the bytes that are here.
+    fn leaves_a_good_part(&self) -> bool {
+        match self {
+            LayerError::Registry(RegistryError::Mismatch { .. } | RegistryError::TooLarge { .. } | RegistryError::Range(_)) => {
+                false
+            }
+            LayerError::Registry(_) | LayerError::Unpack(_, UnpackError::Cancelled) => true,
+            // Of a full disk the partial takes its share; of a failing one it may be what fails.
+            LayerError::Disk(_) | LayerError::Unpack(..) => false,
+        }
+    }
+}
+
+/// A layer that is here and whole, or that another pull is bringing, or that is brought now.
+pub(super) async fn layer(pull: &super::Pull, source: &LayerSource) -> Result<Arc<Layer>, LayerError> {
+    let (inner, name) = (&pull.inner, source.name());
+    let counter = progress::counter(&inner.counters, &name, source.blob());
+    pull.tracker.add(counter.clone());
     // Another pull's failure may be its own, of its registry or its credentials; so it is not taken for ours.
     loop {
-        let work = || bring(inner.clone(), session.clone(), source.clone()).boxed();
-        match inner.layer_flights.run(source.name(), work).await {
+        let work = || {
+            let job = Job {
+                inner: inner.clone(),
+                session: pull.session.clone(),
+                source: source.clone(),
+                pins: pull.pins.clone(),
+                counter: counter.clone(),
+            };
+            job.bring().boxed()
+        };
+        match inner.layer_flights.run(name.clone(), work).await {
             (Err(_), true) => {}
             (result, _) => return result,
         }
     }
 }
 
-async fn bring(inner: Arc<Inner>, session: Arc<Session>, source: LayerSource) -> Result<Arc<Layer>, LayerError> {
-    let name = source.name();
-    if let Some(layer) = inner.store.layer(&name) {
-        return Ok(layer);
-    }
-    let Ok(_turn) = inner.downloads.acquire().await else {
-        return Err(LayerError::Registry(RegistryError::Unavailable("the store is closing".to_owned())));
-    };
-    let blob = source.blob().clone();
-    let begun = std::time::Instant::now();
-    let body = session.blob(&blob.digest, blob.size).await.map_err(LayerError::Registry)?;
-    let temp = receive(&inner.store.ingest, body, &blob).await?;
-    tracing::debug!(blob = %blob.digest, size = blob.size, ms = begun.elapsed().as_millis() as u64, "blob is here");
-
-    // Unpacking runs on its own thread, which a dropped future does not stop.
-    let cancel = CancelOnDrop(Arc::new(AtomicBool::new(false)));
-    let cancelled = cancel.0.clone();
-    let worker = inner.clone();
-    // A layer that is finished after its pull has failed is taken away with this.
-    let pins = Pins::new(&inner.store);
-    pins.add(Item::Layer(name.clone()));
-    let installed = tokio::task::spawn_blocking(move || {
-        let layers = &worker.store.layers;
-        let layer = match &source {
-            LayerSource::Archive { blob, diff_id } => {
-                let mut archive = temp;
-                archive.file.rewind().map_err(|error| LayerError::Disk(DiskError::new("read", archive.path(), error)))?;
-                let file = archive.file.try_clone();
-                let file = file.map_err(|error| LayerError::Disk(DiskError::new("read", archive.path(), error)))?;
-                let limits = &worker.config.limits;
-                let installed = layers.install_archive(&name, file, diff_id, limits, &cancelled);
-                installed.map_err(|error| LayerError::Unpack(blob.digest.clone(), error))?
-            }
-            LayerSource::Module { blob, file_name } => {
-                layers.install_module(&name, file_name, temp, &blob.digest).map_err(LayerError::Disk)?
-            }
-        };
-        let layer = worker.store.add_layer(&name, layer);
-        drop(pins);
-        Ok(layer)
-    });
-    let installed = installed.await;
-    drop(cancel);
-    installed.unwrap_or_else(|error| {
-        Err(LayerError::Disk(DiskError::new("unpack", blob.digest.as_str(), std::io::Error::other(error))))
-    })
+/// The work on one layer.
+struct Job {
+    inner: Arc<Inner>,
+    session: Arc<Session>,
+    source: LayerSource,
+    /// Of the pull that began it. A layer that is finished after that has failed is kept or removed as the pull says.
+    pins: Arc<Pins>,
+    counter: Arc<Counter>,
 }
 
-/// Writes a body to a file and checks it.
-async fn receive(ingest: &Ingest, mut body: Body, blob: &Descriptor) -> Result<TempFile, LayerError> {
-    let temp = ingest.file().map_err(LayerError::Disk)?;
-    let (sender, receiver) = mpsc::channel(QUEUE);
-    let writer = tokio::task::spawn_blocking(move || write(temp, receiver));
-    let arrived = loop {
-        match body.next().await {
-            Ok(Some(chunk)) => {
-                // The writer has ended early, and says why below.
-                if sender.send(chunk).await.is_err() {
-                    break Ok(());
-                }
-            }
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(LayerError::Registry(error)),
+impl Job {
+    async fn bring(self) -> Result<Arc<Layer>, LayerError> {
+        let (store, name) = (self.inner.store.clone(), self.source.name());
+        self.counter.phase(Phase::Waiting);
+        let checked = tokio::task::spawn_blocking(move || store.checked_layer(&name)).await;
+        if let Some(layer) = checked.ok().flatten() {
+            self.counter.phase(Phase::Exists);
+            return Ok(layer);
         }
-    };
-    drop(sender);
-    let written = writer.await;
-    arrived?;
-    let failed = |error| LayerError::Disk(DiskError::new("write", ingest.path(), std::io::Error::other(error)));
-    let (temp, actual, length) = written.map_err(failed)?.map_err(LayerError::Disk)?;
-    if length != blob.size {
-        let text = format!("blob {}: it ended after {length} of {} bytes", blob.digest, blob.size);
-        return Err(LayerError::Registry(RegistryError::Unavailable(text)));
+        // The blob first, then a turn: who waits for a blob takes none.
+        let partial = self.inner.store.partials.own(&self.source.blob().digest).await;
+        let Ok(_turn) = self.inner.downloads.acquire().await else {
+            return Err(LayerError::Registry(RegistryError::Unavailable("the store is closing".to_owned())));
+        };
+        let mut result = self.attempt(&partial).await;
+        if let Err(Failed { error, patched: true }) = &result
+            && !error.leaves_a_good_part()
+            && !matches!(error, LayerError::Disk(_) | LayerError::Unpack(_, UnpackError::Disk(_)))
+        {
+            let blob = &self.source.blob().digest;
+            tracing::warn!(%blob, ?error, "a blob that was fetched in parts is wrong and is fetched again as a whole");
+            let stale = partial.clone();
+            let _removed = tokio::task::spawn_blocking(move || stale.remove()).await;
+            result = self.attempt(&partial).await;
+        }
+        let result = result.map_err(|failed| failed.error);
+        if result.as_ref().err().is_none_or(|error| !error.leaves_a_good_part()) {
+            partial.discard();
+        }
+        // Deleting a large file takes a while.
+        let _dropped = tokio::task::spawn_blocking(move || drop(partial)).await;
+        result.inspect(|_| self.counter.phase(Phase::Done))
     }
-    if actual != blob.digest {
-        let (expected, actual) = (blob.digest.to_string(), actual.to_string());
-        return Err(LayerError::Registry(RegistryError::Mismatch { what: "a layer".to_owned(), expected, actual }));
+
+    /// Fetches what lacks of the blob, and unpacks it from its beginning.
+    async fn attempt(&self, partial: &Arc<Partial>) -> Result<Arc<Layer>, Failed> {
+        let blob = self.source.blob();
+        let whole = |error| Failed { error, patched: false };
+        let begun = std::time::Instant::now();
+        let (opened, size) = (partial.clone(), blob.size);
+        let opened = blocking(partial, move || {
+            let (file, have) = opened.open()?;
+            if have <= size {
+                let failed = |error| DiskError::new("open", opened.path(), error);
+                return Ok((file.try_clone().map_err(failed)?, File::open(opened.path()).map_err(failed)?, have));
+            }
+            opened.remove();
+            let (file, have) = opened.open()?;
+            let reading = File::open(opened.path()).map_err(|error| DiskError::new("open", opened.path(), error))?;
+            Ok((file, reading, have))
+        });
+        let (file, reading, have) = opened.await.map_err(|error| whole(LayerError::Disk(error)))?;
+
+        let feed = Arc::new(Feed::default());
+        // The threads are not stopped by a dropped future.
+        let _cancel = CancelOnDrop(feed.clone());
+        self.counter.phase(Phase::Downloading);
+        let transfer = Transfer {
+            session: self.session.clone(),
+            blob: blob.clone(),
+            partial: partial.clone(),
+            feed: feed.clone(),
+            counter: self.counter.clone(),
+            retries: self.inner.config.download_retries,
+        };
+        let arriving = async {
+            let arrived = transfer.run(file, have).await;
+            if arrived.is_ok() {
+                self.counter.phase(Phase::Unpacking);
+                tracing::debug!(blob = %blob.digest, size, had = have, ms = begun.elapsed().as_millis() as u64, "blob is here");
+            }
+            arrived
+        };
+        match &self.source {
+            LayerSource::Module { file_name, .. } => {
+                drop(reading);
+                arriving.await?;
+                self.install_module(partial, file_name.clone()).await.map_err(whole)
+            }
+            LayerSource::Archive { diff_id, .. } => {
+                let reader = FeedReader::new(feed.clone(), reading, partial.clone());
+                let unpacking = self.install_archive(reader, diff_id.clone(), feed, partial);
+                both(arriving, unpacking, have > 0).await
+            }
+        }
     }
-    Ok(temp)
+
+    /// Unpacks what arrives, on a thread of its own.
+    async fn install_archive(
+        &self,
+        reader: FeedReader,
+        diff_id: Digest,
+        feed: Arc<Feed>,
+        partial: &Arc<Partial>,
+    ) -> Result<Arc<Layer>, LayerError> {
+        let (inner, name, pins, owner) = (self.inner.clone(), self.source.name(), self.pins.clone(), partial.clone());
+        let blob = self.source.blob().digest.clone();
+        let installed = blocking(partial, move || {
+            let limits = &inner.config.limits;
+            let installed =
+                inner.store.layers.install_archive(&name, reader, &diff_id, limits, feed.cancelled(), || feed.verdict());
+            let installed = installed.map_err(|error| match (error, feed.failed()) {
+                (UnpackError::Invalid(_), Some(error)) => LayerError::Disk(error),
+                (error, _) => LayerError::Unpack(blob, error),
+            });
+            let layer = installed.map(|layer| inner.store.add_layer(&name, layer));
+            drop((pins, owner));
+            Ok(layer)
+        });
+        installed.await.unwrap_or_else(|error| Err(LayerError::Disk(error)))
+    }
+
+    async fn install_module(&self, partial: &Arc<Partial>, file_name: String) -> Result<Arc<Layer>, LayerError> {
+        let (inner, name, pins, owner) = (self.inner.clone(), self.source.name(), self.pins.clone(), partial.clone());
+        let digest = self.source.blob().digest.clone();
+        let installed = blocking(partial, move || {
+            let layer = inner.store.layers.install_module(&name, &file_name, owner.path(), &digest)?;
+            let layer = inner.store.add_layer(&name, layer);
+            drop((pins, owner));
+            Ok(layer)
+        });
+        installed.await.map_err(LayerError::Disk)
+    }
 }
 
-/// Hashing and writing, off the executor.
-fn write(mut temp: TempFile, mut receiver: mpsc::Receiver<Bytes>) -> Result<(TempFile, Digest, u64), DiskError> {
-    let mut hasher = Sha256::new();
-    let mut length = 0u64;
-    while let Some(chunk) = receiver.blocking_recv() {
-        hasher.update(&chunk);
-        length += chunk.len() as u64;
-        temp.file.write_all(&chunk).map_err(|error| DiskError::new("write", temp.path(), error))?;
+/// Waits for the transfer and the unpacking behind it. Content that is broken may be so because the bytes are not those
+/// that were named, so their digest is waited for; content that is too much is left at once.
+async fn both(
+    arriving: impl Future<Output = Result<(), Failed>>,
+    unpacking: impl Future<Output = Result<Arc<Layer>, LayerError>>,
+    resumed: bool,
+) -> Result<Arc<Layer>, Failed> {
+    tokio::pin!(arriving, unpacking);
+    tokio::select! {
+        arrived = &mut arriving => {
+            // Where it did not arrive, the feed is cancelled, and the thread ends.
+            let unpacked = unpacking.await;
+            match (arrived, unpacked) {
+                (Ok(()), unpacked) => unpacked.map_err(|error| Failed { error, patched: false }),
+                (Err(_), Err(error @ (LayerError::Disk(_) | LayerError::Unpack(_, UnpackError::Disk(_))))) => {
+                    Err(Failed { error, patched: false })
+                }
+                (Err(failed), _) => Err(failed),
+            }
+        }
+        unpacked = &mut unpacking => {
+            let error = match unpacked {
+                Ok(layer) => {
+                    arriving.await?;
+                    return Ok(layer);
+                }
+                Err(error) => error,
+            };
+            match &error {
+                LayerError::Unpack(_, UnpackError::Invalid(_) | UnpackError::DiffId { .. } | UnpackError::Cancelled) => {
+                    arriving.await?;
+                    Err(Failed { error, patched: false })
+                }
+                LayerError::Unpack(_, UnpackError::TooLarge { .. }) => Err(Failed { error, patched: resumed }),
+                _ => Err(Failed { error, patched: false }),
+            }
+        }
     }
-    Ok((temp, Digest::finish(hasher), length))
 }
 
-struct CancelOnDrop(Arc<AtomicBool>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+async fn blocking<T: Send + 'static>(
+    partial: &Arc<Partial>,
+    work: impl FnOnce() -> Result<T, DiskError> + Send + 'static,
+) -> Result<T, DiskError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(DiskError::new("unpack", partial.path(), std::io::Error::other(error))))
 }

@@ -56,7 +56,10 @@ pub(super) fn registry_error(reference: &str, registry: &str, error: RegistryErr
     match error {
         RegistryError::NotFound { what } => PullError::NotFound { reference, registry, what },
         RegistryError::Unauthorized(detail) => PullError::Unauthorized { reference, registry, detail },
-        RegistryError::Unavailable(detail) => PullError::RegistryUnavailable { reference, registry, detail },
+        RegistryError::Unavailable(detail) | RegistryError::Cut(detail) | RegistryError::Range(detail) => {
+            PullError::RegistryUnavailable { reference, registry, detail }
+        }
+        RegistryError::Config(detail) => PullError::RegistryConfig { reference, registry, detail },
         RegistryError::TooLarge { what, limit } => PullError::TooLarge { reference, what, limit, option: "max_layer_bytes" },
         RegistryError::Mismatch { what, expected, actual } => {
             PullError::DigestMismatch { reference, registry, what, expected, actual }

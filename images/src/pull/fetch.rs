@@ -12,7 +12,7 @@ use crate::api::Inner;
 use crate::artifact::{self, Packaging, Refused};
 use crate::digest::Digest;
 use crate::error::PullError;
-use crate::files;
+use crate::files::{self, FileKind};
 use crate::image::{ArtifactKind, Image, ImageConfig, WasmFile};
 use crate::layer::Layer;
 use crate::manifest::{self, Descriptor};
@@ -23,23 +23,21 @@ impl Pull {
     pub(super) async fn fetch(&self, resolved: &Resolved, blobs: &mut Vec<(Digest, Vec<u8>)>) -> Result<Image, PullError> {
         let Resolved { manifest, digest, .. } = resolved;
         let limits = &self.inner.config.limits;
-        let packaging = artifact::recognise(manifest).map_err(|refused| match refused {
-            Refused::Invalid(reason) => self.invalid(reason),
-            Refused::Unsupported(reason) => PullError::Unsupported { reference: self.text(), reason },
-        })?;
-        if manifest.layers.len() > limits.layers {
-            return Err(self.too_large("the number of layers", limits.layers as u64, "layers"));
-        }
-        let Descriptor { digest: config_digest, size, .. } = &manifest.config;
-        let config_bytes = self.session.small_blob(config_digest, *size, limits.config_bytes).await;
-        let config_bytes = config_bytes.map_err(|error| self.failed_at(error, "max_manifest_bytes"))?;
+        let packaging = artifact::recognise(manifest).map_err(|refused| self.refused(refused))?;
+        let config_digest = &manifest.config.digest;
+        let config_bytes = self.small_blob(&manifest.config).await?;
+        let packaging = packaging.seen_with(manifest, &config_bytes).map_err(|refused| self.refused(refused))?;
 
         let (kind, sources, config, platform) = match packaging {
-            Packaging::Artifact { layer, file_name } => {
-                let platform = manifest::parse_config(&config_bytes).map(|file| (file.os, file.architecture)).unwrap_or_default();
-                let kind = ArtifactKind::Artifact { module: artifact::module_path(&file_name) };
-                let config = ImageConfig { labels: manifest.annotations.clone(), ..ImageConfig::default() };
-                (kind, vec![LayerSource::Module { blob: layer.clone(), file_name }], config, platform)
+            Packaging::Module { layer, file_name } => {
+                modules(artifact::contents(manifest, layer, file_name, &config_bytes), &config_bytes)
+            }
+            Packaging::Spin { application } => {
+                let contents = match application {
+                    Some(layer) => artifact::spin::contents(manifest, &self.small_blob(layer).await?),
+                    None => artifact::spin::contents(manifest, &config_bytes),
+                };
+                modules(contents.map_err(|refused| self.refused(refused))?, &config_bytes)
             }
             Packaging::Image => {
                 let file = manifest::parse_config(&config_bytes).map_err(|reason| self.invalid(reason))?;
@@ -56,6 +54,9 @@ impl Pull {
                 (ArtifactKind::Image, sources.collect(), file.config, (file.os, file.architecture))
             }
         };
+        if sources.len() > limits.layers {
+            return Err(self.too_large("the number of layers", limits.layers as u64, "max_layers"));
+        }
         self.pins.add(Item::Blob(config_digest.clone()));
         blobs.push((config_digest.clone(), config_bytes));
 
@@ -65,10 +66,11 @@ impl Pull {
                 return Err(self.too_large(&format!("layer {}", source.blob().digest), limits.layer_bytes, "max_layer_bytes"));
             }
         }
-        let layers = try_join_all(sources.iter().map(|source| download::layer(&self.inner, &self.session, source)));
+        self.check_room(&sources).await?;
+        let layers = try_join_all(sources.iter().map(|source| download::layer(self, source)));
         let layers = layers.await.map_err(|error| self.layer_failed(error))?;
         let names = stack(sources.iter().map(LayerSource::name).zip(layers.iter().map(|layer| layer.opaque)).collect());
-        let blob_sizes = manifest.layers.iter().map(|layer| layer.size).fold(0u64, u64::saturating_add);
+        let blob_sizes = sources.iter().map(|source| source.blob().size).fold(0u64, u64::saturating_add);
         let manifest_size = resolved.blobs.last().map_or(0, |(_, bytes)| bytes.len() as u64);
         let mut image = Image {
             id: digest.to_string(),
@@ -87,15 +89,61 @@ impl Pull {
         let wasm = tokio::task::spawn_blocking(move || visible_wasm(&inner, &kept)).await;
         image.wasm = wasm.unwrap_or_default();
         if image.wasm.len() > limits.modules {
-            return Err(self.too_large("the number of wasm files", limits.modules as u64, "modules"));
+            return Err(self.too_large("the number of wasm files", limits.modules as u64, "max_modules"));
         }
-        if let ArtifactKind::Artifact { .. } = image.kind
-            && image.wasm.is_empty()
-        {
-            return Err(self.invalid("its layer says it is wasm, and is not".to_owned()));
-        }
+        self.all_wasm(&image, &sources)?;
         Ok(image)
     }
+
+    /// The configuration, or another blob that is read and not kept as a layer.
+    async fn small_blob(&self, blob: &Descriptor) -> Result<Vec<u8>, PullError> {
+        let limit = self.inner.config.limits.config_bytes;
+        let bytes = self.session.small_blob(&blob.digest, blob.size, limit).await;
+        bytes.map_err(|error| self.failed_at(error, "max_manifest_bytes"))
+    }
+
+    fn refused(&self, refused: Refused) -> PullError {
+        match refused {
+            Refused::Invalid(reason) => self.invalid(reason),
+            Refused::Unsupported(reason) => PullError::Unsupported { reference: self.text(), reason },
+        }
+    }
+
+    /// What an artifact calls wasm must be.
+    fn all_wasm(&self, image: &Image, sources: &[LayerSource]) -> Result<(), PullError> {
+        for source in sources {
+            let LayerSource::Module { file_name, blob } = source else { continue };
+            let path = artifact::module_path(file_name);
+            if image.wasm.iter().any(|file| file.path == path) {
+                continue;
+            }
+            let located = files::locate(&self.inner.store.lower_dirs(image), &path);
+            let kind = located.and_then(|located| files::kind(&located, || None));
+            let unsupported = |what: &str| {
+                let reason = format!("its file {file_name:?} is {what}");
+                PullError::Unsupported { reference: self.text(), reason }
+            };
+            return Err(match kind {
+                Ok(FileKind::Precompiled) => unsupported("precompiled code, which is not run from images; ship the .wasm"),
+                Ok(FileKind::Elf) => unsupported("a native Linux program; this runtime runs WebAssembly"),
+                _ if artifact::is_named_text(&path) && blob.size > artifact::MAX_TEXT => {
+                    self.too_large(&format!("the text {file_name:?}"), artifact::MAX_TEXT, "fixed; ship the .wasm")
+                }
+                _ => self.invalid(format!("its layer {file_name:?} says it is wasm, and is not")),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// An image's parts, of an artifact.
+type Parts = (ArtifactKind, Vec<LayerSource>, ImageConfig, (String, String));
+
+fn modules(contents: artifact::Contents, config: &[u8]) -> Parts {
+    let kind = contents.kind();
+    let sources =
+        contents.modules.into_iter().map(|module| LayerSource::Module { blob: module.blob, file_name: module.file_name });
+    (kind, sources.collect(), contents.config, artifact::platform(config))
 }
 
 /// The layers that are seen, lowest first. Overlayfs takes no directory twice, and where a layer comes twice its upper

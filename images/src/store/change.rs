@@ -32,6 +32,7 @@ impl Store {
             }
             (names, old)
         };
+        self.forget_damaged(&mut record.blobs, &new.blobs);
         let unchanged = old.as_deref() == Some(&record);
         let saved = self.save_blobs(&new.blobs).and_then(|()| if unchanged { Ok(()) } else { self.records.write(&record) });
         let saved = saved.and_then(|()| self.save_names(&names));
@@ -61,8 +62,19 @@ impl Store {
             (Arc::new(Record { removed: true, ..(*entry.record).clone() }), names)
         };
         // Marked first: a name without an image is dropped when the store opens, an image without names is not.
-        let saved = self.records.write(&record).and_then(|()| self.save_names(&names));
-        saved.map_err(|io| RemoveError::Io { reference: text.to_owned(), io })?;
+        let mut saved = self.records.write(&record).and_then(|()| self.save_names(&names));
+        if saved.as_ref().is_err_and(DiskError::is_full) {
+            self.clear_leftovers();
+            saved = self.records.write(&record).and_then(|()| self.save_names(&names));
+        }
+        if let Err(io) = saved {
+            if !io.is_full() {
+                return Err(RemoveError::Io { reference: text.to_owned(), io });
+            }
+            // Removing is what makes room, so it cannot fail for the lack of it. The record is unlinked below, for which
+            // no room is needed; where containers hold the image, it shows again if the store is opened before that.
+            tracing::warn!(image = record.image.id, error = %io, "an image is removed without a note on the full disk");
+        }
         let trash = {
             let mut state = self.state();
             if let Some(entry) = state.images.get_mut(&record.image.id) {
@@ -72,21 +84,26 @@ impl Store {
             self.collect(&mut state)
         };
         drop(trash);
+        self.sweep();
         Ok(())
     }
 
-    /// Takes away removed images that nobody holds.
+    /// Takes away removed images that nobody holds, and replaced layers. From now on holds say what containers use.
     pub(crate) fn collect_removed(&self) {
         let _changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        let trash = self.collect(&mut self.state());
+        let trash = {
+            let mut state = self.state();
+            state.settled = true;
+            self.collect(&mut state)
+        };
         drop(trash);
+        self.sweep();
     }
 
     fn save_blobs(&self, blobs: &[(crate::digest::Digest, Vec<u8>)]) -> Result<(), DiskError> {
         for (digest, bytes) in blobs {
-            let path = self.blobs.join(digest.hex());
-            if !path.exists() {
-                disk::write_file(&self.ingest, &path, bytes)?;
+            if !self.blob_is_whole(digest) {
+                disk::write_file(&self.ingest, &self.blobs.join(digest.hex()), bytes)?;
             }
         }
         Ok(())

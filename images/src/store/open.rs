@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use super::idle::Aside;
 use super::records::{Record, Records};
 use super::{Entry, State, Store};
 use crate::code::{CodeCache, Compiler};
@@ -18,6 +19,7 @@ use crate::disk;
 use crate::error::{DiskError, OpenError};
 use crate::ingest::Ingest;
 use crate::layer::{Layer, Layers};
+use crate::partial::Partials;
 
 /// Opens or makes the store; blocks.
 pub(crate) fn open(config: &Config, compiler: Arc<dyn Compiler>) -> Result<Store, OpenError> {
@@ -26,8 +28,9 @@ pub(crate) fn open(config: &Config, compiler: Arc<dyn Compiler>) -> Result<Store
     let lock = lock(root)?;
     let ingest = Ingest::open(root.join("ingest"))?;
     let blobs = root.join("blobs/sha256");
-    let layers = Layers::new(root.join("layers"), ingest.clone());
-    for directory in [&blobs, layers.directory()] {
+    let partials = Partials::open(root.join("partial"), config.keep_partials, config.unfinished_bytes)?;
+    let layers = Layers::new(root.join("layers"), root.join("aside"), ingest.clone());
+    for directory in [&blobs, layers.directory(), layers.aside()] {
         disk::make_dir(directory)?;
     }
     let empty = root.join("empty");
@@ -53,7 +56,11 @@ pub(crate) fn open(config: &Config, compiler: Arc<dyn Compiler>) -> Result<Store
     discard_orphans(&loaded.records, &layers, &blobs, &code)?;
     known.retain(|name, _| loaded.records.iter().any(|record| record.image.layers.contains(name)));
 
-    let mut state = State { layers: known, ..State::default() };
+    let aside = disk::names(layers.aside())?.into_iter().map(|entry| {
+        let (bytes, inodes) = layers.aside_usage(&entry);
+        Aside { entry, bytes, inodes }
+    });
+    let mut state = State { layers: known, aside: aside.collect(), ..State::default() };
     for record in loaded.records {
         let image = Arc::new(record.image.clone());
         let entry = Entry { record: Arc::new(record), image, holds: 0 };
@@ -65,12 +72,15 @@ pub(crate) fn open(config: &Config, compiler: Arc<dyn Compiler>) -> Result<Store
     Ok(Store {
         root: root.clone(),
         ingest,
+        partials,
         layers,
         code,
         set_aside: loaded.set_aside,
         blobs,
         empty,
         records,
+        keep_idle: config.keep_layers,
+        unfinished_bytes: config.unfinished_bytes,
         state: Mutex::new(state),
         changes: Mutex::new(()),
         _lock: lock,

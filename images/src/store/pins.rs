@@ -1,6 +1,7 @@
 //! Guards: what a container or a pull uses is not taken away under it.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Store;
@@ -42,9 +43,10 @@ impl Drop for Hold {
     fn drop(&mut self) {
         let trash = {
             let mut state = self.store.state();
+            let replaced = !state.aside.is_empty();
             let Some(entry) = state.images.get_mut(&self.id) else { return };
             entry.holds = entry.holds.saturating_sub(1);
-            if entry.holds > 0 || !entry.record.removed {
+            if entry.holds > 0 || !(entry.record.removed || replaced) {
                 return;
             }
             self.store.collect(&mut state)
@@ -56,24 +58,42 @@ impl Drop for Hold {
 /// What a pull is about to use; kept while the pull runs, whether or not it is there already.
 pub(crate) struct Pins {
     store: Arc<Store>,
+    /// What was finished under these pins is of use to a next try.
+    keep: AtomicBool,
     items: Mutex<HashSet<Item>>,
 }
 
 impl Pins {
+    /// What nobody uses afterwards goes.
     pub(crate) fn new(store: &Arc<Store>) -> Pins {
-        Pins { store: store.clone(), items: Mutex::default() }
+        Pins { store: store.clone(), keep: AtomicBool::new(false), items: Mutex::default() }
+    }
+
+    /// Of a pull: finished layers and code that nobody uses afterwards, because it failed or was cancelled, are kept for
+    /// a while, unless it says [`Pins::spoil`].
+    pub(crate) fn for_pull(store: &Arc<Store>) -> Pins {
+        let pins = Pins::new(store);
+        pins.keep.store(true, Ordering::Relaxed);
+        pins
+    }
+
+    /// The image is at fault, or the disk is full: a next try would end as this one.
+    pub(crate) fn spoil(&self) {
+        self.keep.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn add(&self, item: Item) {
         let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
         if items.insert(item.clone()) {
-            *self.store.state().pins.entry(item).or_insert(0) += 1;
+            let mut state = self.store.state();
+            state.idle.remove(&item);
+            *state.pins.entry(item).or_insert(0) += 1;
         }
     }
 }
 
 impl Drop for Pins {
-    /// What a failed pull brought, and nothing else uses, goes.
+    /// What a failed pull brought, and nothing else uses, goes, or is kept for the next try.
     fn drop(&mut self) {
         let items = std::mem::take(&mut *self.items.lock().unwrap_or_else(PoisonError::into_inner));
         let mut trash = Vec::new();
@@ -87,7 +107,13 @@ impl Drop for Pins {
                     }
                 }
             }
-            self.store.release(&mut state, items.into_iter(), &mut trash);
+            let keep = self.keep.load(Ordering::Relaxed);
+            for item in items {
+                if Store::is_used(&state, &item) || (keep && self.store.keep_idle(&mut state, &item)) {
+                    continue;
+                }
+                self.store.release(&mut state, std::iter::once(item), &mut trash);
+            }
         }
         discard(trash);
     }

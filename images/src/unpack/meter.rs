@@ -15,7 +15,11 @@ pub(super) enum Stop {
     Cancelled,
     Header,
     Total,
+    Ratio,
 }
+
+/// Bytes that any archive may unpack to, whatever its size: of small files much compresses well, and harms nobody.
+const RATIO_FREE: u64 = 64 << 20;
 
 /// What the meter shares with who drives the archive reader above it.
 #[derive(Clone)]
@@ -23,15 +27,47 @@ pub(super) struct Gauge(Rc<Inner>);
 
 struct Inner {
     left: Cell<u64>,
+    /// Of the blob, as it was sent.
+    read: Cell<u64>,
+    /// Of the archive, decoded.
+    decoded: Cell<u64>,
+    /// Of files.
+    written: Cell<u64>,
+    ratio: u64,
     /// Of the headers being read; nothing while a file's content is.
     header: Cell<Option<u64>>,
     stop: Cell<Option<Stop>>,
 }
 
 impl Gauge {
-    /// `total`: bytes of the whole archive, headers and padding included.
-    pub(super) fn new(total: u64) -> Gauge {
-        Gauge(Rc::new(Inner { left: Cell::new(total), header: Cell::new(None), stop: Cell::new(None) }))
+    /// `total`: bytes of the whole archive, headers and padding included. `ratio`: bytes that one byte of the blob may
+    /// become.
+    pub(super) fn new(total: u64, ratio: u64) -> Gauge {
+        Gauge(Rc::new(Inner {
+            left: Cell::new(total),
+            read: Cell::new(0),
+            decoded: Cell::new(0),
+            written: Cell::new(0),
+            ratio,
+            header: Cell::new(None),
+            stop: Cell::new(None),
+        }))
+    }
+
+    /// Bytes that were written into files.
+    pub(super) fn wrote(&self, count: u64) -> io::Result<()> {
+        self.grow(&self.0.written, count).map_err(|stop| self.stop(stop))
+    }
+
+    fn grow(&self, bytes: &Cell<u64>, count: u64) -> Result<(), Stop> {
+        bytes.set(bytes.get().saturating_add(count));
+        let allowed = self.0.read.get().saturating_mul(self.0.ratio).max(RATIO_FREE);
+        if bytes.get() > allowed { Err(Stop::Ratio) } else { Ok(()) }
+    }
+
+    fn stop(&self, stop: Stop) -> io::Error {
+        self.0.stop.set(Some(stop));
+        io::Error::other("stopped")
     }
 
     pub(super) fn begin_header(&self, allowance: u64) {
@@ -52,7 +88,28 @@ impl Gauge {
         if let Some(header) = self.0.header.get() {
             self.0.header.set(Some(header.checked_sub(count).ok_or(Stop::Header)?));
         }
-        Ok(())
+        self.grow(&self.0.decoded, count)
+    }
+}
+
+/// Counts a blob's bytes below the decoder.
+pub(super) struct Counted<R> {
+    inner: R,
+    gauge: Gauge,
+}
+
+impl<R: Read> Counted<R> {
+    pub(super) fn new(inner: R, gauge: &Gauge) -> Counted<R> {
+        Counted { inner, gauge: gauge.clone() }
+    }
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        let read = &self.gauge.0.read;
+        read.set(read.get().saturating_add(count as u64));
+        Ok(count)
     }
 }
 
@@ -78,10 +135,7 @@ impl<'a, R: Read> Meter<'a, R> {
 
 impl<R: Read> Read for Meter<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let stop = |stop: Stop| {
-            self.gauge.0.stop.set(Some(stop));
-            io::Error::other("stopped")
-        };
+        let stop = |stop| self.gauge.stop(stop);
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(stop(Stop::Cancelled));
         }

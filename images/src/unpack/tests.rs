@@ -54,6 +54,42 @@ fn files_keep_owner_time_and_mode_but_no_setuid() {
 }
 
 #[test]
+fn a_layer_with_more_wasm_files_than_an_image_may_have_is_refused_links_counted() {
+    let limits = Limits { modules: 3, ..Limits::default() };
+    let files = |count: usize| {
+        let first = Archive::default().file("0.wasm", b"\0asm\x01\0\0\0");
+        (1..count).fold(first, |archive, number| archive.entry(EntryType::Link, &format!("{number}.wasm"), "0.wasm", 0o644, b""))
+    };
+    assert_eq!(files(3).unpack_with(&limits).1.unwrap().wasm.len(), 3);
+    let Err(UnpackError::TooLarge { option, .. }) = files(4).unpack_with(&limits).1 else { panic!("it was taken") };
+    assert_eq!(option, "max_modules");
+}
+
+#[test]
+fn a_directory_of_thousands_gives_way_to_a_file() {
+    let archive = (0..3000).fold(Archive::default(), |archive, number| archive.file(&format!("d/{number}"), b"x"));
+    let (directory, survey) = archive.file("d", b"now a file").unpack();
+    assert_eq!(fs::read(directory.path().join("fs/d")).unwrap(), b"now a file");
+    assert_eq!(survey.inodes, 2);
+}
+
+#[test]
+fn empty_numbers_of_a_header_are_zero() {
+    let mut header = tar::Header::new_gnu();
+    header.set_path("file").unwrap();
+    header.set_size(1);
+    header.set_cksum();
+    let mut bytes = header.as_bytes().to_vec();
+    bytes.resize(4 * 512, 0);
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("fs")).unwrap();
+    let (into, digest) = (directory.path().join("fs"), Digest::of(&bytes));
+    unpack(bytes.as_slice(), &into, &digest, &Limits::default(), &AtomicBool::new(false)).unwrap();
+    let metadata = fs::metadata(into.join("file")).unwrap();
+    assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o7777, metadata.mtime()), (0, 0, 0, 0));
+}
+
+#[test]
 fn names_that_lead_out_are_refused() {
     for name in ["../evil", "a/../../evil", "/../evil", "a/.."] {
         let reason = Archive::default().file(name, b"x").refused();
@@ -202,7 +238,7 @@ fn each_cap_stops_what_exceeds_it() {
     assert_eq!(option(three(), Limits { entries: 2, ..Limits::default() }), "max_entries");
     assert_eq!(option(three(), Limits { unpacked_bytes: 5, ..Limits::default() }), "max_unpacked_bytes");
     assert_eq!(option(Archive::default().file("a/b/c", b""), Limits { depth: 2, ..Limits::default() }), "depth");
-    assert_eq!(option(Archive::default().file("abcdef", b""), Limits { path_bytes: 5, ..Limits::default() }), "path_bytes");
+    assert_eq!(option(Archive::default().file("abcdef", b""), Limits { path_bytes: 5, ..Limits::default() }), "max_path_bytes");
 }
 
 #[test]
@@ -231,4 +267,85 @@ fn a_broken_archive_is_refused_and_a_cancelled_one_stops() {
     assert!(matches!(result, Err(UnpackError::Invalid(_))), "{result:?}");
     let result = unpack(bytes.as_slice(), directory.path(), &digest, &limits, &AtomicBool::new(true));
     assert!(matches!(result, Err(UnpackError::Cancelled)), "{result:?}");
+}
+
+/// A PAX header for the next entry.
+fn pax(archive: Archive, records: &[(&str, &str)]) -> Archive {
+    let mut content = String::new();
+    for (key, value) in records {
+        let rest = format!(" {key}={value}\n");
+        // The length counts its own digits.
+        let length = (1..).find(|length| length.to_string().len() + rest.len() == *length).unwrap();
+        content.push_str(&format!("{length}{rest}"));
+    }
+    archive.entry(EntryType::XHeader, "pax", "", 0o644, content.as_bytes())
+}
+
+#[test]
+fn of_extended_attributes_those_of_users_are_kept() {
+    let records = [
+        ("SCHILY.xattr.user.note", "kept"),
+        ("SCHILY.xattr.user.overlay.opaque", "y"),
+        ("SCHILY.xattr.trusted.overlay.opaque", "y"),
+        ("SCHILY.xattr.security.capability", "all"),
+        ("SCHILY.xattr.user.", "nothing"),
+    ];
+    let archive = pax(Archive::default(), &records).file("a", b"x");
+    let archive = pax(archive, &records).directory("d");
+    let many: Vec<String> = (0..40).map(|number| format!("SCHILY.xattr.user.n{number}")).collect();
+    let archive = pax(archive, &many.iter().map(|key| (key.as_str(), "v")).collect::<Vec<_>>()).file("many", b"x");
+    let (directory, _) = pax(archive, &[("SCHILY.xattr.user.large", &"v".repeat(3000))]).file("large", b"x").unpack();
+    let names = |name: &str| {
+        let mut list = vec![0; 4096];
+        let length = rustix::fs::llistxattr(directory.path().join("fs").join(name), &mut list).unwrap();
+        String::from_utf8_lossy(&list[..length]).into_owned()
+    };
+    // Labels may come from the system itself.
+    for name in ["a", "d"] {
+        assert!(names(name).contains("user.note\0") && !names(name).contains("overlay") && !names(name).contains("capability"));
+        let mut value = [0; 16];
+        let length = rustix::fs::lgetxattr(directory.path().join("fs").join(name), "user.note", &mut value).unwrap();
+        assert_eq!(&value[..length], b"kept");
+    }
+    assert!(!names("many").contains("user.") && !names("large").contains("user."));
+}
+
+#[test]
+fn what_unpacks_to_too_many_times_its_size_is_stopped() {
+    let zeros = gzip(&Archive::default().file("zeros", vec![0; 80 << 20]).bytes());
+    let run = |blob: &[u8], ratio| {
+        let directory = tempfile::tempdir().unwrap();
+        let limits = Limits { ratio, ..Limits::default() };
+        unpack(blob, directory.path(), &Digest::of(b""), &limits, &AtomicBool::new(false)).unwrap_err()
+    };
+    assert!(matches!(run(&zeros, 10), UnpackError::TooLarge { limit: 10, option: "max_ratio", .. }));
+    assert!(matches!(run(&zeros, 10_000), UnpackError::DiffId { .. }));
+    // Small ones may compress as well as they can.
+    let few = gzip(&Archive::default().file("zeros", vec![0; 4 << 20]).bytes());
+    assert!(matches!(run(&few, 10), UnpackError::DiffId { .. }));
+}
+
+#[test]
+fn a_summary_tells_whether_a_layer_is_still_the_same() {
+    let archive = || Archive::default().file("d/a", b"1").file("w", b"\0asm").symlink("l", "w").hard_link("h", "d/a");
+    let (one, first) = archive().unpack();
+    let (_two, second) = archive().unpack();
+    assert_eq!(first.content, second.content);
+    let path = one.path().join("fs");
+    // Read again from the disk, it is what was written.
+    let again = survey(&path, &Known::default()).unwrap();
+    assert_eq!(again, first);
+    assert_eq!(stamps(&path).unwrap(), first.stamps);
+    fs::write(path.join("d/a"), "2").unwrap();
+    assert_ne!(stamps(&path).unwrap(), first.stamps);
+    assert_ne!(survey(&path, &Known::default()).unwrap().content, first.content);
+}
+
+#[test]
+fn the_name_of_a_text_says_whether_it_is_wasm_also_where_it_has_several() {
+    let text = b"(module)";
+    let (directory, survey) =
+        Archive::default().file("a.lisp", text).hard_link("b.wat", "a.lisp").hard_link("c", "b.wat").unpack();
+    assert_eq!(survey.wasm, [("b.wat".to_owned(), Digest::of(text))]);
+    assert_eq!(super::survey(&directory.path().join("fs"), &Known::default()).unwrap(), survey);
 }

@@ -1,7 +1,6 @@
 //! A layer's directory while it is filled: every operation is relative to a descriptor that the kernel resolved below
 //! the layer's root, so no link that the archive made leads out of it.
 
-use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -13,7 +12,8 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::survey::{Survey, survey_of};
+use super::survey::{Known, Summing, Survey, survey_of};
+use super::xattr::{self, Xattrs};
 
 pub(super) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// The mark of a directory that hides the lower ones.
@@ -24,6 +24,7 @@ pub(super) struct Attributes {
     pub(super) gid: u32,
     pub(super) mode: u32,
     pub(super) mtime: i64,
+    pub(super) xattrs: Xattrs,
 }
 
 pub(super) struct Tree {
@@ -31,8 +32,8 @@ pub(super) struct Tree {
     depth: usize,
     /// The directory of the last entry: archives go through directories in order.
     parent: Option<Parent>,
-    /// Inodes that were written as wasm files. An inode may be freed and taken again: the survey looks itself.
-    wasm: HashSet<u64>,
+    /// What was written, so that the survey need not read it again.
+    known: Known,
 }
 
 struct Parent {
@@ -52,7 +53,7 @@ impl Drop for Parent {
 impl Tree {
     pub(super) fn open(path: &Path, depth: usize) -> io::Result<Tree> {
         let root = rustix::fs::openat(CWD, path, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
-        Ok(Tree { root, depth, parent: None, wasm: HashSet::new() })
+        Ok(Tree { root, depth, parent: None, known: Known::default() })
     }
 
     pub(super) fn directory(&mut self, path: &Path, attributes: &Attributes) -> io::Result<()> {
@@ -85,12 +86,8 @@ impl Tree {
         Ok(File::from(rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o600))?))
     }
 
-    pub(super) fn note_wasm(&mut self, file: &File) -> io::Result<()> {
-        self.wasm.insert(rustix::fs::fstat(file)?.st_ino);
-        Ok(())
-    }
-
-    pub(super) fn complete(&self, file: &File, attributes: &Attributes) -> io::Result<()> {
+    pub(super) fn complete(&mut self, file: &File, attributes: &Attributes, content: Summing) -> io::Result<()> {
+        self.known.content(file, content)?;
         apply(file, attributes, 0o1777)
     }
 
@@ -109,6 +106,10 @@ impl Tree {
         let found = stat(&target_parent, target_name)?.ok_or(Errno::NOENT)?;
         if is_whiteout(&found) {
             return Err(Errno::NOENT.into());
+        }
+        // The kernel's own answer, EPERM, is one that a broken node gives too.
+        if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
+            return Err(Errno::ISDIR.into());
         }
         let (parent, name) = self.parent(path)?.ok_or(Errno::ISDIR)?;
         if let Some(there) = stat(&parent, name)?
@@ -143,7 +144,7 @@ impl Tree {
     pub(super) fn finish(mut self) -> io::Result<Survey> {
         self.parent = None;
         rustix::fs::syncfs(&self.root)?;
-        survey_of(&self.root, &self.wasm)
+        survey_of(&self.root, &self.known)
     }
 
     /// The directory of `path` and its last component; nothing for the root itself.
@@ -237,6 +238,7 @@ fn make_missing(parent: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
 }
 
 fn apply(file: impl std::os::fd::AsFd, attributes: &Attributes, kept: u32) -> io::Result<()> {
+    xattr::set(&file, &attributes.xattrs)?;
     // The owner first: changing it clears bits of the mode.
     rustix::fs::fchown(&file, Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid)))?;
     rustix::fs::fchmod(&file, Mode::from_raw_mode(attributes.mode & kept))?;
@@ -271,19 +273,29 @@ fn clear(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
         return Ok(rustix::fs::unlinkat(parent, name, AtFlags::empty())?);
     }
     let directory = rustix::fs::openat(parent, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
-    for inner in list(&directory)? {
-        clear(&directory, &inner)?;
+    loop {
+        let names = some_names(&directory)?;
+        if names.is_empty() {
+            return Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?);
+        }
+        for inner in names {
+            clear(&directory, &inner)?;
+        }
     }
-    Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
 }
 
-pub(super) fn list(directory: &OwnedFd) -> io::Result<Vec<std::ffi::OsString>> {
+/// The first names in a directory; not all, since a hostile archive makes half a million.
+fn some_names(directory: &OwnedFd) -> io::Result<Vec<std::ffi::OsString>> {
+    const SOME: usize = 1024;
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         if name != "." && name != ".." {
             names.push(name.to_owned());
+        }
+        if names.len() == SOME {
+            break;
         }
     }
     Ok(names)

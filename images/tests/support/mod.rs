@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 pub mod archive;
+pub mod child;
 pub mod registry;
+pub mod stub;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -58,8 +60,9 @@ impl Compiler for Shared {
             compiler.most_at_once.fetch_max(now, Ordering::SeqCst);
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             compiler.at_once.fetch_sub(1, Ordering::SeqCst);
-            let bytes = std::fs::read(&wasm).unwrap();
-            assert!(bytes.starts_with(b"\0asm"));
+            // An image may be removed while its code is made.
+            let bytes = std::fs::read(&wasm).map_err(|error| CompileError::Failed(error.to_string()))?;
+            assert!(bytes.starts_with(b"\0asm") || bytes.contains(&b'('), "neither wasm nor its text");
             if String::from_utf8_lossy(&bytes).contains("unknown-import") {
                 return Err(CompileError::Rejected("the module imports env::nope, which is not provided".to_owned()));
             }
@@ -75,6 +78,7 @@ pub struct Node {
     pub directory: tempfile::TempDir,
     pub compiler: Arc<FakeCompiler>,
     pub images: Images,
+    pub config: Config,
 }
 
 impl Node {
@@ -86,32 +90,28 @@ impl Node {
         let directory = tempfile::tempdir().unwrap();
         let compiler = FakeCompiler::new();
         let mut config = Config::new(directory.path().join("images"));
+        // The pauses between tries are real.
+        config.download_retries = 1;
         set(&mut config);
-        let images = Images::open(config, Arc::new(Shared(compiler.clone()))).await.unwrap();
-        Node { directory, compiler, images }
+        let images = Images::open(config.clone(), Arc::new(Shared(compiler.clone()))).await.unwrap();
+        Node { directory, compiler, images, config }
     }
 
     pub fn root(&self) -> PathBuf {
-        self.directory.path().join("images")
+        self.config.root.clone()
     }
 
     /// As after a restart of the daemon.
     pub async fn reopen(self) -> Node {
-        let Node { directory, compiler, images } = self;
+        let Node { directory, compiler, images, config } = self;
         drop(images);
-        let config = Config::new(directory.path().join("images"));
-        let images = Images::open(config, Arc::new(Shared(compiler.clone()))).await.unwrap();
-        Node { directory, compiler, images }
+        let images = Images::open(config.clone(), Arc::new(Shared(compiler.clone()))).await.unwrap();
+        Node { directory, compiler, images, config }
     }
 
     /// Names of everything below the root that belongs to images: files, layers, code, temporary files.
     pub fn content(&self) -> Vec<String> {
-        let mut names = Vec::new();
-        for directory in ["ingest", "layers", "blobs/sha256", "records", "compiled/engine-1"] {
-            names.extend(list(&self.root().join(directory)).into_iter().map(|name| format!("{directory}/{name}")));
-        }
-        names.retain(|name| name != "records/names.json");
-        names
+        leftovers(&self.root())
     }
 
     /// Waits until a dropped call has been cleaned up after, which threads do.
@@ -126,9 +126,33 @@ impl Node {
     }
 }
 
+/// Names of everything below a store's root that belongs to images.
+pub fn leftovers(root: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for directory in ["ingest", "layers", "blobs/sha256", "records", "compiled/engine-1"] {
+        names.extend(list(&root.join(directory)).into_iter().map(|name| format!("{directory}/{name}")));
+    }
+    names.retain(|name| name != "records/names.json");
+    names
+}
+
 pub fn list(path: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(path).into_iter().flatten();
     let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
+}
+
+/// Bytes that do not compress, always the same.
+pub fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
 }

@@ -25,6 +25,14 @@ pub enum Trouble {
     Status(u16, usize),
     /// A body without a length that does not end.
     Endless,
+    /// A length, and that many spaces.
+    Spaces(u64),
+    /// Elsewhere.
+    Redirect(String),
+    /// As `CutAfter`, so many bytes of what was asked for, this many times; then all is well.
+    CutTimes(usize, usize),
+    /// As `CutTimes`, and ranges are ignored.
+    CutWithoutRanges(usize, usize),
 }
 
 /// Who may pull.
@@ -41,6 +49,8 @@ struct Content {
     bodies: HashMap<String, Vec<u8>>,
     troubles: HashMap<String, Trouble>,
     requests: Vec<String>,
+    /// Path and range of the requests that had one.
+    ranges: Vec<(String, String)>,
     tokens: usize,
 }
 
@@ -102,6 +112,12 @@ impl Registry {
         self.content.lock().unwrap().requests.iter().filter(|path| path.ends_with(end)).count()
     }
 
+    /// The ranges that were asked of a path with this end.
+    pub fn ranges(&self, end: &str) -> Vec<String> {
+        let content = self.content.lock().unwrap();
+        content.ranges.iter().filter(|(path, _)| path.ends_with(end)).map(|(_, range)| range.clone()).collect()
+    }
+
     pub fn blob(&self, media_type: &str, bytes: &[u8]) -> Value {
         let digest = digest(bytes);
         self.content.lock().unwrap().bodies.insert(format!("blobs/{digest}"), bytes.to_vec());
@@ -127,6 +143,20 @@ impl Registry {
             layer["annotations"] = json!({"org.opencontainers.image.title": title});
         }
         self.manifest(tag, &json!({"schemaVersion": 2, "config": config, "layers": [layer], "annotations": {"a": "b"}}))
+    }
+
+    /// Puts bytes under a tag, as they are.
+    pub fn raw(&self, tag: &str, bytes: Vec<u8>) {
+        self.content.lock().unwrap().bodies.insert(format!("manifests/{tag}"), bytes);
+    }
+
+    /// An OCI image of one layer, compressed already, of this diff-id.
+    pub fn layer(&self, tag: &str, blob: &[u8], diff_id: &str) -> String {
+        let layer = self.blob("application/vnd.oci.image.layer.v1.tar+gzip", blob);
+        let config =
+            json!({"os": "linux", "architecture": "amd64", "config": {}, "rootfs": {"type": "layers", "diff_ids": [diff_id]}});
+        let config = self.blob("application/vnd.oci.image.config.v1+json", &serde_json::to_vec(&config).unwrap());
+        self.manifest(tag, &json!({"schemaVersion": 2, "config": config, "layers": [layer]}))
     }
 
     /// An OCI image of these layers, lowest first.
@@ -173,6 +203,10 @@ fn serve(mut stream: TcpStream, address: SocketAddr, content: &Mutex<Content>, d
         line.map(|line| line[name.len() + 1..].trim().to_owned())
     };
     content.lock().unwrap().requests.push(path.clone());
+    let range = header("range");
+    if let Some(range) = &range {
+        content.lock().unwrap().ranges.push((path.clone(), range.clone()));
+    }
     let authorization = header("authorization").unwrap_or_default();
     if path.starts_with("/token") {
         let Door::Token(wanted) = door else { return answer(&mut stream, 404, "", b"") };
@@ -211,13 +245,32 @@ fn serve(mut stream: TcpStream, address: SocketAddr, content: &Mutex<Content>, d
                 times => drop(content.troubles.insert(key.clone(), Trouble::Status(*status, times - 1))),
             }
         }
+        if let Some(Trouble::CutTimes(_, times) | Trouble::CutWithoutRanges(_, times)) = content.troubles.get_mut(&key) {
+            *times -= 1;
+            if *times == 0 {
+                content.troubles.remove(&key);
+            }
+        }
         (content.bodies.get(&key).cloned(), trouble)
     };
     let Some(body) = body else {
         return answer(&mut stream, 404, "", br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"unknown"}]}"#);
     };
+    let from = range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+    let from = from.filter(|from| *from < body.len() && !matches!(trouble, Some(Trouble::CutWithoutRanges(..))));
+    let status = from.map_or("200 OK", |_| "206 Partial Content");
+    let part = from.map_or(String::new(), |from| format!("Content-Range: bytes {from}-{}/{}\r\n", body.len() - 1, body.len()));
+    let asked = &body[from.unwrap_or(0)..];
+    let head = format!("HTTP/1.1 {status}\r\n{part}Content-Length: {}\r\nConnection: close\r\n\r\n", asked.len());
     match trouble {
-        None => answer(&mut stream, 200, "", &body),
+        None => {
+            let _gone = stream.write_all(head.as_bytes());
+            let _gone = stream.write_all(asked);
+        }
+        Some(Trouble::CutTimes(count, _) | Trouble::CutWithoutRanges(count, _)) => {
+            let _gone = stream.write_all(head.as_bytes());
+            let _gone = stream.write_all(&asked[..count.min(asked.len())]);
+        }
         Some(Trouble::Instead(body)) => answer(&mut stream, 200, "", &body),
         Some(Trouble::Status(status, _)) => answer(&mut stream, status, "", b"{}"),
         Some(Trouble::CutAfter(count)) => {
@@ -228,6 +281,11 @@ fn serve(mut stream: TcpStream, address: SocketAddr, content: &Mutex<Content>, d
             let _gone = write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
             while !stop.load(Ordering::SeqCst) && stream.write_all(&[b' '; 65536]).is_ok() {}
         }
+        Some(Trouble::Spaces(count)) => {
+            let _gone = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {count}\r\n\r\n");
+            let _gone = std::io::copy(&mut std::io::repeat(b' ').take(count), &mut stream);
+        }
+        Some(Trouble::Redirect(location)) => answer(&mut stream, 307, &format!("Location: {location}\r\n"), b""),
         Some(Trouble::Stall) => {
             let _gone = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
             let _gone = stream.write_all(&body[..body.len() / 2]);

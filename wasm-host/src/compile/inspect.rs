@@ -4,6 +4,7 @@ use wasmtime::component::Component;
 use wasmtime::{ExternType, Module, Store};
 
 use super::report::{Artifact, CompileError};
+use super::suggest;
 use crate::guest::Prepared;
 
 /// Most names of a list, in a message and in the result: a hostile file has a million.
@@ -29,7 +30,9 @@ pub(super) fn module(prepared: &Prepared, module: &Module) -> Result<Artifact, C
     if !unknown.is_empty() {
         let more = if unknown.len() > NAMED_UNKNOWN { " and others" } else { "" };
         unknown.truncate(NAMED_UNKNOWN);
-        let names = unknown.join(", ");
+        let known = prepared.modules.iter(&mut store).map(|(module, name, _)| format!("{module}.{name}")).collect();
+        let names: Vec<String> = unknown.iter().map(|name| with_hint(name, suggest::nearest(name, &known))).collect();
+        let names = names.join(", ");
         return Err(CompileError::unknown_import(format!("the module imports {names}{more}, which no guest is given")));
     }
     // Names fit; now the types.
@@ -55,7 +58,12 @@ pub(super) fn component(prepared: &Prepared, component: &Component) -> Result<Ar
     let imports: Vec<&str> = types.imports(engine).map(|(name, _)| name).collect();
     let exports: Vec<&str> = types.exports(engine).map(|(name, _)| name).collect();
     // The error names the import, and what is missing in it.
-    prepared.components.instantiate_pre(component).map_err(|error| CompileError::unknown_import(format!("{error:#}")))?;
+    prepared.components.instantiate_pre(component).map_err(|error| {
+        let error = format!("{error:#}");
+        // The name stands in quotes or backquotes in the engine's text, whose form is its own.
+        let hint = imports.iter().filter(|name| error.contains(**name)).find_map(|name| suggest::interface(name));
+        CompileError::unknown_import(with_hint(&error, hint))
+    })?;
     let exported = |prefix: &str| exports.iter().any(|name| name.starts_with(prefix));
     let world = match () {
         () if exported("wasi:cli/run@") => "command",
@@ -71,4 +79,11 @@ pub(super) fn component(prepared: &Prepared, component: &Component) -> Result<Ar
     };
     let imports = imports.into_iter().take(NAMED_IMPORTS).map(str::to_owned).collect();
     Ok(Artifact { kind: "component", world, wasi, imports })
+}
+
+fn with_hint(text: &str, hint: Option<&str>) -> String {
+    match hint {
+        Some(hint) => format!("{text} (did you mean {hint}?)"),
+        None => text.to_owned(),
+    }
 }

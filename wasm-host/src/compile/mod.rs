@@ -19,6 +19,7 @@ mod confine;
 mod inspect;
 mod last_words;
 mod report;
+mod suggest;
 #[cfg(test)]
 mod tests;
 

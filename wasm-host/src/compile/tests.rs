@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::CompileLimits;
+use super::suggest::INTERFACES;
 use crate::guest::testing::{Guest, compile};
 use crate::protocol::CodeKind;
 
@@ -81,6 +82,28 @@ fn unknown_imports_of_modules_are_all_named() {
     );
     let expected = "the module imports env.memory, wasi.thread-spawn, which no guest is given";
     assert_eq!(compiled.error(), ("unknown_import", expected));
+}
+
+#[test]
+fn the_nearest_known_import_is_named() {
+    let compiled = compile_wat(r#"(module (import "env" "fd_write" (func)) (import "wasi" "what" (func)))"#);
+    let expected =
+        "the module imports env.fd_write (did you mean wasi_snapshot_preview1.fd_write?), wasi.what, which no guest is given";
+    assert_eq!(compiled.error(), ("unknown_import", expected));
+    let compiled = compile_wat(r#"(component (import "wasi:cli/enviroment@0.2.0" (instance (export "f" (func)))))"#);
+    let (code, message) = compiled.error();
+    assert!(code == "unknown_import" && message.ends_with("(did you mean wasi:cli/environment?)"), "{message}");
+}
+
+#[test]
+fn every_interface_that_is_suggested_is_given_to_guests() {
+    for interface in INTERFACES {
+        let given = ["0.2.0", "0.3.0"].iter().any(|version| {
+            let line = compile_wat(&format!(r#"(component (import "{interface}@{version}" (instance)))"#)).line;
+            line.get("ok").is_some()
+        });
+        assert!(given, "{interface}");
+    }
 }
 
 #[test]
