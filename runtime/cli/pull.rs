@@ -121,10 +121,13 @@ impl View {
         self.parts.entry(part.name.clone()).and_modify(|(known, _)| *known = phase);
     }
 
-    /// Leaves the bars as they are on the screen.
+    /// Leaves the bars as they are on the screen, and what comes next below them.
     fn end(&mut self) {
         for (_, bar) in self.parts.values() {
             bar.abandon();
+        }
+        if self.bars.is_some() {
+            eprintln!();
         }
     }
 }

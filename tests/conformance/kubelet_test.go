@@ -60,9 +60,18 @@ spec:
   - {name: main, image: %s, args: [nonsense], terminationMessagePolicy: FallbackToLogsOnError}
 `
 
+const lacking = `apiVersion: v1
+kind: Pod
+metadata: {name: lacking, namespace: default}
+spec:
+  hostNetwork: true
+  containers:
+  - {name: main, image: %s}
+`
+
 func TestAKubeletRunsStaticPods(t *testing.T) {
 	t.Parallel()
-	environment := harness.Need(t, []string{"kubelet", "docker-registry", "cni/bridge", "cni/host-local", "cni/portmap"}, []string{"hello", "ticker", "crash"})
+	environment := harness.Need(t, []string{"kubelet", "docker-registry", "cni/bridge", "cni/host-local", "cni/portmap"}, []string{"hello", "ticker", "crash", "unknown-import"})
 	place := harness.NewPlace(t)
 	registry := harness.StartRegistry(t, environment, place)
 	network := harness.NewNetwork(t, place)
@@ -70,6 +79,7 @@ func TestAKubeletRunsStaticPods(t *testing.T) {
 	hello := registry.PushArtifact(t, "pods/hello", "v1", environment.Guest("hello")).Reference
 	ticker := registry.PushImage(t, "pods/ticker", "v1", environment.Guest("ticker")).Reference
 	crash := registry.PushArtifact(t, "pods/crash", "v1", environment.Guest("crash")).Reference
+	lacks := registry.PushArtifact(t, "pods/lacking", "v1", environment.Guest("unknown-import")).Reference
 	kubelet := harness.StartKubelet(t, environment, place, daemon)
 
 	harness.Step(t, "a static pod reaches Running, after its init container", func(t *testing.T) {
@@ -128,6 +138,23 @@ func TestAKubeletRunsStaticPods(t *testing.T) {
 				return fmt.Errorf("phase %s, %+v", pod.Status.Phase, ended)
 			}
 			return wants(ended.Message, "ticker: nonsense: not a number of seconds")
+		})
+	})
+	harness.Step(t, "an image whose module asks for what no guest is given says so in the pod's status", func(t *testing.T) {
+		kubelet.Run(t, "lacking", fmt.Sprintf(lacking, lacks))
+		harness.Until(t, 30*time.Second, "the pull fails", func() error {
+			pod, err := kubelet.Pod("lacking")
+			if err != nil {
+				return err
+			}
+			if len(pod.Status.ContainerStatuses) == 0 || pod.Status.ContainerStatuses[0].State.Waiting == nil {
+				return fmt.Errorf("not waiting: %+v", pod.Status.ContainerStatuses)
+			}
+			waiting := pod.Status.ContainerStatuses[0].State.Waiting
+			if waiting.Reason != "ErrImagePull" && waiting.Reason != "ImagePullBackOff" {
+				return fmt.Errorf("it waits for %s: %s", waiting.Reason, waiting.Message)
+			}
+			return wants(waiting.Message, lacks, "the module imports", "which no guest is given")
 		})
 	})
 	harness.Step(t, "a guest that crashes is restarted with back-off; code, reason and message stand in the pod's status", func(t *testing.T) {
@@ -200,7 +227,7 @@ func TestAKubeletRunsStaticPods(t *testing.T) {
 		}
 	})
 	harness.Step(t, "pods go when their manifests go", func(t *testing.T) {
-		for _, name := range []string{"served", "bridged", "failing", "crashing"} {
+		for _, name := range []string{"served", "bridged", "failing", "lacking", "crashing"} {
 			kubelet.Remove(t, name)
 		}
 		harness.Until(t, 60*time.Second, "the kubelet has no pods", func() error {

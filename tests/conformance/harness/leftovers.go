@@ -77,8 +77,8 @@ func (d *Daemon) owns(directory string) bool {
 	return false
 }
 
-// supervisorGroup is the cgroup that the daemon's supervisor has for itself, below the one of pods that name no parent.
-const supervisorGroup = "supervisor"
+// ownGroups are the cgroups of the daemon's supervisor and of its compile processes, beside those of pods that name no parent.
+var ownGroups = []string{"supervisor", "compile"}
 
 // guests lists the processes of the daemon that run a guest: all but the supervisor, which is their
 // parent and lives as long as the daemon's state directory.
@@ -112,7 +112,7 @@ func (d *Daemon) Leftovers() []string {
 		}
 	}
 	for _, directory := range cgroupsBelow(d.CgroupParent) {
-		if filepath.Base(directory) != supervisorGroup {
+		if !slices.Contains(ownGroups, filepath.Base(directory)) {
 			left = append(left, directory)
 		}
 	}
@@ -122,7 +122,7 @@ func (d *Daemon) Leftovers() []string {
 // ImageLeftovers lists the files of images: nothing, once all of them are removed.
 func (d *Daemon) ImageLeftovers() []string {
 	var left []string
-	for _, name := range []string{"blobs", "layers", "compiled", "ingest", "records"} {
+	for _, name := range []string{"blobs", "layers", "compiled", "ingest", "partial", "aside", "records"} {
 		_ = filepath.WalkDir(filepath.Join(d.Root, "images", name), func(path string, entry fs.DirEntry, err error) error {
 			// The list of names is always there.
 			if err == nil && !entry.IsDir() && entry.Name() != "names.json" {
