@@ -133,7 +133,7 @@ impl CodeCache {
 
     /// Why a file does not compile, if that is known.
     pub(crate) fn rejected(&self, digest: &Digest) -> Option<String> {
-        self.0.rejected.lock().unwrap_or_else(PoisonError::into_inner).get(digest).map(str::to_owned)
+        self.0.rejected(digest)
     }
 
     /// The files of one wasm file's code.
@@ -177,8 +177,7 @@ impl Inner {
             return Ok(code);
         }
         let failed = |reason| CodeError::Compile { path: source.display().to_string(), reason };
-        let known = self.rejected.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).map(str::to_owned);
-        if let Some(words) = known {
+        if let Some(words) = self.rejected(&digest) {
             return Err(failed(CompileError::Rejected(words)));
         }
         let (key, path) = (digest.clone(), source.clone());
@@ -202,6 +201,10 @@ impl Inner {
             stored
         })
         .await
+    }
+
+    fn rejected(&self, digest: &Digest) -> Option<String> {
+        self.rejected.lock().unwrap_or_else(PoisonError::into_inner).get(digest).map(str::to_owned)
     }
 
     /// What is written down, if there is code of that length.

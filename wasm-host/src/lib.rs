@@ -7,6 +7,8 @@ pub mod protocol;
 
 pub mod exit_record;
 
+mod seccomp;
+
 #[allow(unsafe_code, reason = "maps compiled code, which wasmtime cannot check for itself; see the comments there")]
 pub mod compile;
 #[allow(unsafe_code, reason = "loads compiled code from the daemon's own cache")]

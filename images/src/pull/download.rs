@@ -142,13 +142,12 @@ impl Job {
         let begun = std::time::Instant::now();
         let (opened, size) = (partial.clone(), blob.size);
         let opened = blocking(partial, move || {
-            let (file, have) = opened.open()?;
-            if have <= size {
-                let failed = |error| DiskError::new("open", opened.path(), error);
-                return Ok((file.try_clone().map_err(failed)?, File::open(opened.path()).map_err(failed)?, have));
+            let (mut file, mut have) = opened.open()?;
+            // Not what an earlier try left of this blob.
+            if have > size {
+                opened.remove();
+                (file, have) = opened.open()?;
             }
-            opened.remove();
-            let (file, have) = opened.open()?;
             let reading = File::open(opened.path()).map_err(|error| DiskError::new("open", opened.path(), error))?;
             Ok((file, reading, have))
         });

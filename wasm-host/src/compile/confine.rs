@@ -3,7 +3,6 @@
 //! In this order: network, priority, user, limits, privileges to be gained, file system, system calls. Each applies to the
 //! calling thread and to those that it starts, so there must be no other yet.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use landlock::{ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
@@ -11,11 +10,9 @@ use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_s
 use rustix::thread::{
     Gid, Uid, UnshareFlags, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid, unshare_unsafe,
 };
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
-};
 
 use super::CompileLimits;
+use crate::seccomp;
 
 /// `nobody`: owns no file and runs, on most machines, nothing.
 const NOBODY: u32 = 65534;
@@ -62,7 +59,7 @@ pub(super) fn confine(limits: CompileLimits, stacks: u64) -> Result<(), ConfineE
     limit(Resource::Cpu, limits.cpu_seconds, limits.cpu_seconds.saturating_add(1)).map_err(step("limit of time"))?;
     set_no_new_privs(true).map_err(step("no_new_privs"))?;
     landlock()?;
-    seccomp()
+    restrict_calls()
 }
 
 /// No path, no TCP port, no signal, no abstract socket. Kernels without Landlock rely on the system call filter.
@@ -115,17 +112,8 @@ const ALLOWED: &[i64] = &[
     libc::SYS_prctl,
 ];
 
-/// All else answers ENOSYS, as an older kernel would. So the C library falls back from clone3, which hides its flags from
-/// the filter, to clone, which shows that a thread is meant.
-fn seccomp() -> Result<(), ConfineError> {
-    let failed = |error: seccompiler::BackendError| ConfineError::Seccomp(error.to_string());
-    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(failed)?;
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
-    let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
-    let clone = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(thread), thread);
-    rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![clone.map_err(failed)?]).map_err(failed)?]);
-    let refuse = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
-    let filter = SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch).map_err(failed)?;
-    let program = BpfProgram::try_from(filter).map_err(failed)?;
+fn restrict_calls() -> Result<(), ConfineError> {
+    let program = seccomp::allow(ALLOWED).and_then(seccomp::compile);
+    let program = program.map_err(|error| ConfineError::Seccomp(error.to_string()))?;
     seccompiler::apply_filter(&program).map_err(|error| ConfineError::Seccomp(error.to_string()))
 }

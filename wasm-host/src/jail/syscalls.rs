@@ -3,13 +3,10 @@
 //! An allow-list of what wasmtime, its WASI implementation, tokio and the C library use to run one guest. All else answers ENOSYS,
 //! as an older kernel would, so that a library that merely probes falls back. The program is built once by the supervisor and installed by each child.
 
-use std::collections::BTreeMap;
-
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
-};
+use seccompiler::{BpfProgram, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
 use super::JailError;
+use crate::seccomp;
 
 /// A compiled filter.
 #[derive(Debug)]
@@ -162,23 +159,16 @@ impl Filter {
     /// Compiles the list for this machine.
     pub fn compile() -> Result<Self, JailError> {
         let failed = |error| JailError::new("compiling the seccomp filter", std::io::Error::other(error));
-        let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|&call| (call, Vec::new())).collect();
+        let mut rules = seccomp::allow(ALLOWED).map_err(failed)?;
         // IPv4 and IPv6 only: no packet sockets, no netlink, and no unix socket to whatever lies on a mounted volume.
         let families = [libc::AF_INET, libc::AF_INET6].map(|family| equals(0, family.unsigned_abs().into()));
         rules.insert(libc::SYS_socket, collect(families)?);
-        // Threads, never processes. clone3 hides its flags from seccomp; as it is not listed, the C library falls back to clone.
-        let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
-        let clone = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(thread), thread);
-        rules.insert(libc::SYS_clone, collect([clone])?);
         // Names of threads, and the calls by which glibc and tokio look at themselves.
         let controls =
             [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA].map(|option| equals(0, option.unsigned_abs().into()));
         rules.insert(libc::SYS_prctl, collect(controls)?);
         // Signals only to itself: tgkill is allowed above and reaches other processes of the same user, but Landlock's scope forbids it.
-        let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(failed)?;
-        let refuse = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
-        let filter = SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch).map_err(failed)?;
-        Ok(Self(filter.try_into().map_err(failed)?))
+        seccomp::compile(rules).map(Self).map_err(failed)
     }
 
     /// Installs the filter in the calling thread and all that it starts.

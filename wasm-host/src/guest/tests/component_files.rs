@@ -7,6 +7,7 @@ use std::path::Path;
 use rustix::mount::MountFlags;
 
 use super::files::mounted;
+use super::place;
 use crate::guest::testing::Guest;
 
 /// Codes of errors in 0.3, by their place in the variant.
@@ -62,14 +63,7 @@ const MEMORY: &str = r#"(core module $memory
 
 /// A component of 0.3 that makes one call below its only preopened directory. It exits with 0, or 100 and the code's place.
 fn tells(call: &str, paths: &[&Path]) -> String {
-    let mut call = call.to_owned();
-    let mut data = String::new();
-    for (index, path) in paths.iter().enumerate() {
-        let path = path.to_str().unwrap();
-        let (start, path) = (1024 * (index + 1), path.strip_prefix('/').unwrap_or(path));
-        data += &format!("(data (i32.const {start}) \"{path}\")\n");
-        call = call.replace(&format!("{{{index}}}"), &format!("(i32.const {start}) (i32.const {})", path.len()));
-    }
+    let (call, data) = place(call, paths);
     let codes: String = CODES.iter().filter(|code| **code != "other").map(|code| format!("(case \"{code}\")")).collect();
     format!(
         r#"(component

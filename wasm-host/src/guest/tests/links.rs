@@ -9,19 +9,13 @@ use std::process::Stdio;
 use rustix::mount::{MountFlags, mount_bind, unmount};
 
 use super::files::mounted;
+use super::place;
 use crate::guest::testing::Guest;
 use crate::protocol::StreamKind;
 
 /// A module that makes one call and prints its error number. `{0}` and `{1}` in the call are the paths, below descriptor 3.
 fn tells(call: &str, paths: &[&Path]) -> String {
-    let mut call = call.to_owned();
-    let mut data = String::new();
-    for (index, path) in paths.iter().enumerate() {
-        let path = path.to_str().unwrap();
-        let (start, path) = (1024 * (index + 1), path.strip_prefix('/').unwrap_or(path));
-        data += &format!("(data (i32.const {start}) \"{path}\")\n");
-        call = call.replace(&format!("{{{index}}}"), &format!("(i32.const {start}) (i32.const {})", path.len()));
-    }
+    let (call, data) = place(call, paths);
     format!(
         r#"(module
             (import "wasi_snapshot_preview1" "path_open" (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))

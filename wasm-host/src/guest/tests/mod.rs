@@ -7,6 +7,8 @@ mod files;
 mod links;
 mod streams;
 
+use std::path::Path;
+
 /// A module that writes `text` to descriptor `fd` and goes on with `then`.
 fn writes(fd: u32, text: &str, then: &str) -> String {
     format!(
@@ -62,3 +64,17 @@ const CAT: &str = r#"(module
             (i32.store (i32.const 4) (i32.load (i32.const 8)))
             (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
             (br $more))))"#;
+
+/// Puts paths into a guest's memory, without their first slash: the call with address and length of each in the place of
+/// `{0}`, `{1}` and so on, and the data that goes with it.
+fn place(call: &str, paths: &[&Path]) -> (String, String) {
+    let mut call = call.to_owned();
+    let mut data = String::new();
+    for (index, path) in paths.iter().enumerate() {
+        let path = path.to_str().unwrap();
+        let (start, path) = (1024 * (index + 1), path.strip_prefix('/').unwrap_or(path));
+        data += &format!("(data (i32.const {start}) \"{path}\")\n");
+        call = call.replace(&format!("{{{index}}}"), &format!("(i32.const {start}) (i32.const {})", path.len()));
+    }
+    (call, data)
+}
