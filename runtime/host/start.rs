@@ -128,11 +128,15 @@ impl Host {
                 () = stop.cancelled() => return,
                 ((), ()) = async { tokio::join!(read, handle) } => {}
             }
+            if current {
+                // First: a process that is ending closes its socket before its children get another parent, and a guest that still
+                // names it as its parent is an orphan all the same.
+                host.0.current.send_replace(None);
+            }
             host.watch_orphans();
             if !current {
                 return;
             }
-            host.0.current.send_replace(None);
             tracing::error!(
                 pid = connection.welcome().pid,
                 "the supervisor has gone; its guests run on, a new one is being started"
