@@ -23,13 +23,22 @@ pub async fn follow_exits(runtime: Arc<Runtime>, mut exits: mpsc::Receiver<(Stri
 
 fn ended(runtime: &Arc<Runtime>, guest: &str, record: ExitRecord) {
     let Some(container) = runtime.containers.get(guest) else {
-        tracing::debug!(guest, "a guest without a container has ended");
         if let Err(error) = runtime.host.forget(guest) {
             tracing::warn!(guest, %error, "the files of a guest without a container stay");
         }
+        if runtime.execs.ended(guest, record) {
+            return;
+        }
+        tracing::debug!(guest, "a guest without a container has ended");
         return;
     };
     apply(&container, record.into());
+    // What was run in it besides ends with it, also where there is no cgroup to end it by.
+    for process in runtime.execs.of(guest) {
+        if let Err(error) = runtime.host.signal(&process, libc::SIGKILL) {
+            tracing::warn!(container = guest, pid = process.pid, %error, "a command of a container that ended runs on");
+        }
+    }
     let runtime_of_task = Arc::clone(runtime);
     runtime.spawn(async move { release_cgroup(&runtime_of_task, &container).await });
 }

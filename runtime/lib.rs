@@ -42,7 +42,9 @@ pub mod sandbox;
 
 #[allow(unsafe_code, reason = "mount_setattr, which rustix lacks")]
 pub mod container;
+pub mod exec;
 pub mod store;
+pub mod streaming;
 
 pub mod events;
 pub mod recovery;

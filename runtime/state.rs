@@ -1,7 +1,7 @@
 //! All that the daemon has: its parts and the objects that it knows. Every RPC works on one [`Runtime`].
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use images::Images;
@@ -11,10 +11,12 @@ use tokio_util::task::TaskTracker;
 use crate::cgroup::{Cgroup, CgroupPath, Cgroups, PathError, Version};
 use crate::config::Config;
 use crate::container::{Container, Containers};
+use crate::exec::Execs;
 use crate::host::Host;
 use crate::network::Network;
 use crate::sandbox::{Sandbox, Sandboxes};
 use crate::store::{Names, Store, StoreError};
+use crate::streaming::{Streaming, Taps};
 
 /// Where the kernel names the boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -71,6 +73,12 @@ pub struct Runtime {
     pub sandboxes: Sandboxes,
     /// Containers.
     pub containers: Containers,
+    /// Commands that run in containers beside their guests.
+    pub execs: Execs,
+    /// Who is attached to which guest.
+    pub taps: Taps,
+    /// Exec, attach and port-forward; set once the server listens.
+    pub streaming: OnceLock<Streaming>,
     /// Names of sandboxes that are taken.
     pub sandbox_names: Arc<Names>,
     /// Names of containers that are taken.
@@ -104,6 +112,9 @@ impl Runtime {
             store: Arc::new(store),
             sandboxes: Sandboxes::default(),
             containers: Containers::default(),
+            execs: Execs::default(),
+            taps: Taps::default(),
+            streaming: OnceLock::new(),
             sandbox_names: Arc::default(),
             container_names: Arc::default(),
             stop: CancellationToken::new(),

@@ -13,6 +13,7 @@ use crate::digest::Digest;
 use crate::error::{CodeError, DiskError, LookupError, NotFound, OpenError, PullError, RemoveError};
 use crate::files::{self, Found};
 use crate::flight::Flights;
+use crate::foreign::Foreign;
 use crate::image::Image;
 use crate::inspect::{self, ImageDetails};
 use crate::layer::Layer;
@@ -48,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) downloads: Semaphore,
     pub(crate) layer_flights: Flights<String, Result<Arc<Layer>, LayerError>>,
     pub(crate) code_flights: CodeFlights,
+    pub(crate) foreign: Foreign,
     pub(crate) counters: Counters,
 }
 
@@ -81,6 +83,7 @@ impl Images {
             config,
             layer_flights: Flights::new(),
             code_flights: Flights::new(),
+            foreign: Foreign::default(),
             counters: Counters::default(),
         };
         Ok(Images { inner: Arc::new(inner), pulls: Arc::new(Flights::new()), trackers: Arc::default() })
@@ -213,6 +216,15 @@ impl Images {
     /// relative, without `..`; empty for all of the image. Links are followed inside the image. Blocks for small reads.
     pub fn subpath(&self, image: &Image, sub_path: &str) -> Result<ImageView, LookupError> {
         view::view(self.lower_dirs(image), image, sub_path)
+    }
+
+    /// The first bytes of a regular file, at most `length`: the first line of a script. Blocks.
+    pub fn read_start(&self, image: &Image, path: &Path, length: u64) -> Result<Vec<u8>, LookupError> {
+        files::read_start(&files::locate(&self.lower_dirs(image), path)?, path, length)
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
     }
 
     /// The content of a regular file of at most `cap` bytes: `/etc/passwd` and the like. Blocks.

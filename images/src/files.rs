@@ -191,6 +191,17 @@ pub(crate) fn kind(located: &Located, digest: impl FnOnce() -> Option<String>) -
     })
 }
 
+/// The first bytes of a regular file, at most `length`.
+pub(crate) fn read_start(located: &Located, path: &Path, length: u64) -> Result<Vec<u8>, LookupError> {
+    if !located.metadata.is_file() {
+        return Err(LookupError::NotAFile { path: path.to_owned() });
+    }
+    let mut start = Vec::new();
+    let read = File::open(&located.host).and_then(|file| file.take(length).read_to_end(&mut start));
+    read.map_err(|error| DiskError::new("read", &located.host, error))?;
+    Ok(start)
+}
+
 /// The content of a regular file of at most `cap` bytes.
 pub(crate) fn read(located: &Located, path: &Path, cap: u64) -> Result<Vec<u8>, LookupError> {
     if !located.metadata.is_file() {

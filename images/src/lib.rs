@@ -27,6 +27,7 @@ mod code;
 mod disk;
 mod files;
 mod flight;
+mod foreign;
 mod ingest;
 mod layer;
 mod partial;

@@ -7,6 +7,7 @@ mod pull;
 mod registry;
 mod run;
 mod serve;
+mod terminal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -12,8 +12,8 @@ use super::client::{Client, has_exited, plain};
 use super::private::PrivateDaemon;
 use super::registry::Registry;
 use crate::proto::runtime::v1::{
-    ContainerConfig, ContainerMetadata, ContainerStatusRequest, CreateContainerRequest, ImageSpec, Int64Value, KeyValue,
-    LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext, LinuxPodSandboxConfig,
+    AttachRequest, ContainerConfig, ContainerMetadata, ContainerStatusRequest, CreateContainerRequest, ImageSpec, Int64Value,
+    KeyValue, LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext, LinuxPodSandboxConfig,
     LinuxSandboxSecurityContext, Mount, NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata,
     RunPodSandboxRequest, StartContainerRequest,
 };
@@ -59,6 +59,9 @@ pub struct RunArgs {
     /// Give the pod a network of its own (through the node's CNI configuration) instead of the host's
     #[arg(long)]
     pod_network: bool,
+    /// Give the guest a terminal, joined to this one
+    #[arg(long, short)]
+    tty: bool,
     /// Runtime handler
     #[arg(long, default_value = "")]
     handler: String,
@@ -120,11 +123,11 @@ async fn container(
     image: String,
     logs: &Path,
 ) -> anyhow::Result<ExitCode> {
-    let stdin = !std::io::stdin().is_terminal();
-    let config = container_config(arguments, image, stdin)?;
+    let stdin = arguments.tty || !std::io::stdin().is_terminal();
+    let config = ContainerConfig { tty: arguments.tty, ..container_config(arguments, image, stdin)? };
     let request = CreateContainerRequest { pod_sandbox_id: pod.to_owned(), config: Some(config), sandbox_config: Some(sandbox) };
     let id = client.runtime.create_container(request).await.map_err(plain)?.into_inner().container_id;
-    if stdin {
+    if stdin && !arguments.tty {
         let request = ContainerStatusRequest { container_id: id.clone(), verbose: true };
         let info = client.runtime.container_status(request).await.map_err(plain)?.into_inner().info;
         let info: serde_json::Value = serde_json::from_str(info.get("info").map_or("{}", String::as_str))?;
@@ -133,6 +136,9 @@ async fn container(
         feed(fifo.to_owned());
     }
     client.runtime.start_container(StartContainerRequest { container_id: id.clone() }).await.map_err(plain)?;
+    if arguments.tty && joined(client, &id).await? {
+        return exit_code(client, &id).await;
+    }
     let mut follower = Follower { path: logs.join("run.log"), offset: 0, rest: Vec::new() };
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
@@ -140,12 +146,33 @@ async fn container(
         // Read after the state: everything is in the log before the end is told.
         follower.show()?;
         if has_exited(&status) {
-            return Ok(ExitCode::from(u8::try_from(status.exit_code & 0xff).unwrap_or(1)));
+            return exit_code(client, &id).await;
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
             _ = &mut interrupted => return Ok(ExitCode::from(130)),
         }
+    }
+}
+
+/// Joins this terminal to the guest's. `false`: it had ended before that, and what it wrote is in its log.
+async fn joined(client: &mut Client, id: &str) -> anyhow::Result<bool> {
+    let request = AttachRequest { container_id: id.to_owned(), stdin: true, stdout: true, tty: true, stderr: false };
+    match client.runtime.attach(request).await {
+        Ok(answer) => super::terminal::join(&answer.into_inner().url).await,
+        Err(_) if has_exited(&client.status(id).await?) => Ok(false),
+        Err(status) => Err(plain(status)),
+    }
+}
+
+/// Waits for the end, which comes after that of the streams.
+async fn exit_code(client: &mut Client, id: &str) -> anyhow::Result<ExitCode> {
+    loop {
+        let status = client.status(id).await?;
+        if has_exited(&status) {
+            return Ok(ExitCode::from(u8::try_from(status.exit_code & 0xff).unwrap_or(1)));
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

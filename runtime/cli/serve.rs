@@ -20,6 +20,7 @@ use crate::host::{Host, HostConfig};
 use crate::network::{Network, NetworkConfig};
 use crate::server;
 use crate::state::{Parts, Runtime};
+use crate::streaming;
 
 pub(super) fn run(arguments: &ConfigArgs) -> anyhow::Result<()> {
     let config = arguments.load()?;
@@ -93,6 +94,7 @@ async fn daemon(config: Config) -> anyhow::Result<()> {
     let v1alpha2 = config.v1alpha2;
     let parts = Parts { config, images, network, cgroups, host: host.clone() };
     let runtime = Runtime::open(parts).await?;
+    streaming::serve(&runtime, runtime.stop.clone(), &tasks).await?;
     tracing::info!(socket = %socket.display(), version = env!("CARGO_PKG_VERSION"), "serving the CRI");
     // Not under systemd: nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

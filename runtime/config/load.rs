@@ -134,11 +134,18 @@ fn check(config: &Config, origin: &str) -> Result<(), ConfigError> {
         Ok(_) => {}
         Err(error) => return refuse("cgroup.default_parent", &config.cgroup.default_parent, &error.to_string()),
     }
+    if let Err((key, value, reason)) = config.streaming.check() {
+        return refuse(key, &value, reason);
+    }
     let images =
         images::Config { policy: config.trust.policy(), pinned: config.images.pinned.clone(), ..images::Config::default() };
     images.check().map_err(|reason| ConfigError::Images { origin: origin.to_owned(), reason })?;
     let at_least = [
         ("network.plugin_timeout_seconds", config.network.plugin_timeout_seconds, 1),
+        ("streaming.token_seconds", config.streaming.token_seconds, 1),
+        ("streaming.max_tokens", config.streaming.max_tokens, 1),
+        ("streaming.idle_seconds", config.streaming.idle_seconds, 1),
+        ("streaming.max_connections", config.streaming.max_connections, 1),
         ("images.max_parallel_downloads", config.images.max_parallel_downloads.into(), 1),
         ("images.max_parallel_compiles", config.images.max_parallel_compiles.into(), 1),
         ("images.max_manifest_bytes", config.images.max_manifest_bytes, 1),

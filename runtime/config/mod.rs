@@ -11,11 +11,13 @@ mod error;
 mod images;
 mod load;
 mod render;
+mod streaming;
 
 pub use error::ConfigError;
 pub use images::{Compile, CompileWhen, Images, Trust, Verifier};
 pub use load::Overrides;
 pub use render::reference;
+pub use streaming::Streaming;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,6 +53,8 @@ section! {
         pub handlers: BTreeMap<String, Handler> = default_handlers(),
         /// How pods get their network, through CNI.
         pub network: Network = Network::default(),
+        /// The server of exec, attach and port-forward, to which the kubelet sends its clients' connections.
+        pub streaming: Streaming = Streaming::default(),
         /// Where images come from, and how large they may be.
         pub images: Images = Images::default(),
         /// Which images may be pulled.

@@ -5,13 +5,14 @@ use std::fmt::Write;
 use toml::{Table, Value};
 
 use super::section::Section;
-use super::{Cgroup, Compile, Config, Images, Limits, Log, Network, Trust};
+use super::{Cgroup, Compile, Config, Images, Limits, Log, Network, Streaming, Trust};
 
 /// The tables with keys of their own, in the order of their declaration in [`Config`]. The handlers are not among
 /// them: their names are the user's.
-const TABLES: [(&str, Keys); 7] = [
+const TABLES: [(&str, Keys); 8] = [
     ("log", Log::KEYS),
     ("network", Network::KEYS),
+    ("streaming", Streaming::KEYS),
     ("images", Images::KEYS),
     ("trust", Trust::KEYS),
     ("compile", Compile::KEYS),

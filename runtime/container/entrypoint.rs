@@ -34,9 +34,17 @@ pub enum EntrypointError {
     /// It would run with the rights of the runtime's own code.
     #[error("exec: {0:?}: is precompiled code, which is not run from images: ship the .wasm")]
     Precompiled(String),
-    /// A script: there is no interpreter to start it.
-    #[error("exec: {0:?}: is a script, and this runtime runs WebAssembly: name its interpreter as the command")]
-    Script(String),
+    /// A script whose first line names no interpreter that could be started.
+    #[error("exec: {name:?}: is a script, and {reason}")]
+    Script {
+        /// argv[0].
+        name: String,
+        /// Why it cannot be interpreted.
+        reason: String,
+    },
+    /// The user may neither read nor execute it, or it is no file at all, such as the device that hides a masked path.
+    #[error("exec: {0:?}: permission denied")]
+    Denied(String),
     /// Anything else.
     #[error("exec: {0:?}: is no WebAssembly binary")]
     NotWasm(String),
@@ -63,10 +71,27 @@ pub enum Node {
     Native,
     /// Code that some engine has compiled from wasm.
     Precompiled,
-    /// It begins with `#!`.
-    Script,
+    /// It begins with `#!`; its first line, at most [`SCRIPT_LINE`] bytes of it.
+    Script(Vec<u8>),
+    /// It may not be run.
+    Denied,
     /// Anything else.
     Other,
+}
+
+/// How much of a script's first line counts, as in Linux (BINPRM_BUF_SIZE).
+pub const SCRIPT_LINE: usize = 256;
+
+/// How many interpreters may be scripts themselves, as in Linux.
+const MAX_INTERPRETERS: usize = 4;
+
+/// What is started for a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// The wasm file.
+    pub module: Module,
+    /// argv. Not what was asked for where that is a script: its interpreter stands before it then.
+    pub args: Vec<String>,
 }
 
 /// A wasm file of an image.
@@ -84,20 +109,42 @@ pub trait Tree {
     fn look(&self, path: &Path) -> Result<Node, String>;
 }
 
-/// Finds the wasm file that argv[0] names.
+/// Finds the wasm file that `args[0]` names, by way of interpreters where that is a script.
 ///
 /// With a slash in it the name is a path, from `working_dir` on if it is relative; without one it is looked up in `search_path`,
 /// the PATH of the container's environment.
-pub fn find(tree: &impl Tree, name: &str, working_dir: &str, search_path: &str) -> Result<Module, EntrypointError> {
+pub fn find(tree: &impl Tree, args: &[String], working_dir: &str, search_path: &str) -> Result<Program, EntrypointError> {
+    let asked = args.first().map_or("", String::as_str);
+    let (mut path, mut node) = locate(tree, asked, working_dir, search_path)?;
+    let mut args = args.to_vec();
+    for _ in 0..=MAX_INTERPRETERS {
+        let Node::Script(line) = node else { return Ok(Program { module: wasm(asked, node)?, args }) };
+        let refused = |reason: String| EntrypointError::Script { name: asked.to_owned(), reason };
+        let (interpreter, argument) =
+            interpreter(&line).ok_or_else(|| refused("its first line names no interpreter".to_owned()))?;
+        // As the kernel: the interpreter, at most one argument, and the script's path in the place of its name.
+        let rest = args.split_off(1.min(args.len()));
+        args =
+            [interpreter.clone()].into_iter().chain(argument).chain([path.to_string_lossy().into_owned()]).chain(rest).collect();
+        path = absolute(working_dir, &interpreter);
+        node = look(tree, asked, &path)?;
+        if !matches!(node, Node::Wasm(_) | Node::Script(_)) {
+            let reason = wasm(&interpreter, node).err().map_or_else(String::new, |error| error.to_string());
+            return Err(refused(format!("its interpreter cannot be run: {reason}")));
+        }
+    }
+    Err(EntrypointError::Script { name: asked.to_owned(), reason: "its interpreters are scripts of scripts".to_owned() })
+}
+
+/// The path that a name stands for, and what is there.
+fn locate(tree: &impl Tree, name: &str, working_dir: &str, search_path: &str) -> Result<(PathBuf, Node), EntrypointError> {
     if name.is_empty() {
         return Err(EntrypointError::NoCommand);
     }
     if name.contains('/') {
         let path = absolute(working_dir, name);
-        return match look(tree, name, &path)? {
-            Node::Missing => Err(EntrypointError::NotFound(name.to_owned())),
-            node => wasm(name, node),
-        };
+        let node = look(tree, name, &path)?;
+        return Ok((path, node));
     }
     for directory in search_path.split(':') {
         // An empty entry is the working directory, as in a shell.
@@ -105,10 +152,18 @@ pub fn find(tree: &impl Tree, name: &str, working_dir: &str, search_path: &str) 
         match look(tree, name, &path)? {
             // A shell goes on behind what is no program at all.
             Node::Missing | Node::Directory => {}
-            node => return wasm(name, node),
+            node => return Ok((path, node)),
         }
     }
     Err(EntrypointError::NotInPath(name.to_owned()))
+}
+
+/// The interpreter that a script's first line names, and the one argument that it may have.
+fn interpreter(line: &[u8]) -> Option<(String, Option<String>)> {
+    let line = line.strip_prefix(b"#!")?;
+    let line = std::str::from_utf8(line.split(|&byte| byte == b'\n').next()?).ok()?.trim_matches([' ', '\t', '\r']);
+    let (path, argument) = line.split_once([' ', '\t']).map_or((line, ""), |(path, rest)| (path, rest.trim_start()));
+    (!path.is_empty()).then(|| (path.to_owned(), Some(argument.to_owned()).filter(|argument| !argument.is_empty())))
 }
 
 fn look(tree: &impl Tree, name: &str, path: &Path) -> Result<Node, EntrypointError> {
@@ -121,7 +176,8 @@ fn wasm(name: &str, node: Node) -> Result<Module, EntrypointError> {
         Node::Wasm(module) => Ok(module),
         Node::Native => Err(EntrypointError::Native(name())),
         Node::Precompiled => Err(EntrypointError::Precompiled(name())),
-        Node::Script => Err(EntrypointError::Script(name())),
+        Node::Script(_) => Err(EntrypointError::Script { name: name(), reason: "nothing says how to run it".to_owned() }),
+        Node::Denied => Err(EntrypointError::Denied(name())),
         Node::Directory => Err(EntrypointError::Directory(name())),
         Node::Missing => Err(EntrypointError::NotFound(name())),
         Node::Other => Err(EntrypointError::NotWasm(name())),
@@ -154,6 +210,14 @@ pub(crate) mod tests {
         Node::Wasm(Module { path: PathBuf::from(path), digest: format!("digest of {path}") })
     }
 
+    fn script(text: &str) -> Node {
+        Node::Script(text.as_bytes().to_vec())
+    }
+
+    fn words(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
     impl Tree for Files {
         fn look(&self, path: &Path) -> Result<Node, String> {
             let inside = || self.0.keys().any(|file| file.starts_with(path));
@@ -169,7 +233,12 @@ pub(crate) mod tests {
             ("/bin/ls", module("/bin/ls")),
             ("/bin/native", Node::Native),
             ("/bin/app.cwasm", Node::Precompiled),
-            ("/bin/script", Node::Script),
+            ("/bin/script", script("#!/bin/ls -a  b \nrest")),
+            ("/bin/nested", script("#! /bin/script")),
+            ("/bin/loop", script("#!/bin/loop")),
+            ("/bin/perl", script("#!/usr/bin/perl\n")),
+            ("/bin/empty", script("#!")),
+            ("/bin/masked", Node::Denied),
             ("/usr/bin/ls/not-me", Node::Other),
             ("/readme", Node::Other),
         ])
@@ -180,21 +249,43 @@ pub(crate) mod tests {
         for (name, wanted) in
             [("/app/main.wasm", "/app/main.wasm"), ("./main.wasm", "/app/main.wasm"), ("../bin/ls", "/bin/ls"), ("ls", "/bin/ls")]
         {
-            assert_eq!(find(&image(), name, "/app", PATH).unwrap().path, Path::new(wanted), "{name}");
+            assert_eq!(found(name, "/app", PATH).module.path, Path::new(wanted), "{name}");
         }
-        assert_eq!(find(&image(), "main.wasm", "/app", ":/bin").unwrap().path, Path::new("/app/main.wasm"));
+        assert_eq!(found("main.wasm", "/app", ":/bin").module.path, Path::new("/app/main.wasm"));
+    }
+
+    fn found(command: &str, working_dir: &str, path: &str) -> Program {
+        find(&image(), &words(command), working_dir, path).unwrap()
+    }
+
+    #[test]
+    fn argv_stays_as_it_was_given() {
+        assert_eq!(found("ls -l /", "/", PATH).args, ["ls", "-l", "/"]);
+    }
+
+    #[test]
+    fn a_script_is_run_by_its_interpreter() {
+        let program = found("script x", "/", PATH);
+        assert_eq!(program.module.path, Path::new("/bin/ls"));
+        assert_eq!(program.args, ["/bin/ls", "-a  b", "/bin/script", "x"]);
+        let program = found("nested", "/", PATH);
+        assert_eq!(program.args, ["/bin/ls", "-a  b", "/bin/script", "/bin/nested"]);
     }
 
     #[test]
     fn what_cannot_run_is_said_in_the_words_of_a_shell() {
-        let said = |name: &str| find(&image(), name, "/", PATH).unwrap_err().to_string();
+        let said = |name: &str| find(&image(), &words(name), "/", PATH).unwrap_err().to_string();
         assert_eq!(said("nosuch"), "exec: \"nosuch\": executable file not found in $PATH");
         assert_eq!(said("/nosuch"), "exec: \"/nosuch\": no such file or directory");
         assert_eq!(said("/app"), "exec: \"/app\": is a directory");
         assert_eq!(said("/readme"), "exec: \"/readme\": is no WebAssembly binary");
         assert!(said("native").contains("RuntimeClass"));
         assert!(said("app.cwasm").contains("ship the .wasm"));
-        assert!(said("script").contains("interpreter"));
-        assert_eq!(find(&image(), "", "/", PATH), Err(EntrypointError::NoCommand));
+        assert_eq!(said("masked"), "exec: \"masked\": permission denied");
+        assert!(said("perl").ends_with("cannot be run: exec: \"/usr/bin/perl\": no such file or directory"), "{}", said("perl"));
+        assert!(said("empty").ends_with("names no interpreter"));
+        assert!(said("loop").ends_with("scripts of scripts"));
+        assert_eq!(find(&image(), &[], "/", PATH), Err(EntrypointError::NoCommand));
+        assert_eq!(find(&image(), &words(""), "/", PATH), Err(EntrypointError::NoCommand));
     }
 }

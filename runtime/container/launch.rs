@@ -7,17 +7,20 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use images::CodeReport;
 use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
-use wasm_host::protocol::{DescriptorKind, GuestSpec, MAX_DESCRIPTORS, Mount, StreamKind};
+use wasm_host::protocol::{CodeKind, DescriptorKind, GuestSpec, MAX_DESCRIPTORS, Mount, StreamKind};
 
 use super::bind::{self, MountPlan};
-use super::{mount_points, rootfs};
+use super::pty::{self, Pty};
+use super::{devices, mount_points, rootfs};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::host::{Host, HostError, Process};
 use crate::network::netns::{self, NetnsError};
 
-/// Descriptors that are no mounts: specification, code, root, log, network, three streams, OOM events, and a dozen cgroups.
+/// Descriptors that are no mounts: specification, code, root, log, network, three streams, a terminal's two ends, OOM events, and a
+/// dozen cgroups.
 const OTHER_DESCRIPTORS: usize = 24;
 
 /// Everything about a start that is not in the specification itself.
@@ -45,6 +48,10 @@ pub struct LaunchPlan {
     pub cgroup: Option<Cgroup>,
     /// FIFO that is the guest's standard input; absent: it is at its end from the start.
     pub stdin_fifo: Option<PathBuf>,
+    /// The guest's streams are a terminal, which its own process serves.
+    pub tty: bool,
+    /// Directory of the layer of devices.
+    pub devices: PathBuf,
 }
 
 /// A guest that could not be started; nothing of it is left.
@@ -122,7 +129,8 @@ fn gather(plan: LaunchPlan) -> Result<Gathered, LaunchError> {
     let places = spec.mounts.iter().map(|mount| (mount.destination.as_str(), mount.file));
     let mount_points =
         mount_points::layer(&plan.mount_points, places).map_err(path_error("making mount points in", &plan.mount_points))?;
-    let lower: Vec<PathBuf> = plan.lower_dirs.into_iter().chain(mount_points).collect();
+    let devices = devices::layer(&plan.devices).map_err(path_error("making devices in", &plan.devices))?;
+    let lower: Vec<PathBuf> = [devices].into_iter().chain(plan.lower_dirs).chain(mount_points).collect();
     rootfs::prepare(&plan.writable_dir).map_err(path_error("making the writable layer", &plan.writable_dir))?;
     let root = rootfs::mount(&lower, &plan.writable_dir)
         .map_err(path_error("mounting the root file system over", &plan.writable_dir))?;
@@ -132,17 +140,21 @@ fn gather(plan: LaunchPlan) -> Result<Gathered, LaunchError> {
         let log = open_log(path).map_err(path_error("opening the log", path))?;
         descriptors.push((DescriptorKind::Log, log));
     }
-    let output = if plan.log_path.is_some() { StreamKind::StreamLog } else { StreamKind::StreamNull };
-    spec.set_stdout(output);
-    spec.set_stderr(output);
+    let (mut input, mut output) = (StreamKind::StreamNull, StreamKind::StreamLog);
     if let Some(path) = &plan.stdin_fifo {
         let stdin = rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
             .map_err(|error| path_error("opening standard input", path)(error.into()))?;
         descriptors.push((DescriptorKind::Stdin, stdin));
-        spec.set_stdin(StreamKind::StreamDescriptor);
-    } else {
-        spec.set_stdin(StreamKind::StreamNull);
+        input = StreamKind::StreamDescriptor;
     }
+    if plan.tty {
+        let pty = Pty::open().map_err(path_error("opening a pseudo terminal", Path::new(pty::MULTIPLEXER)))?;
+        descriptors.extend([(DescriptorKind::Terminal, pty.guest), (DescriptorKind::TerminalMaster, pty.master)]);
+        (input, output) = (StreamKind::StreamTerminal, StreamKind::StreamTerminal);
+    }
+    spec.set_stdin(input);
+    spec.set_stdout(output);
+    spec.set_stderr(output);
 
     if let Some(path) = &plan.netns {
         descriptors.push((DescriptorKind::Netns, netns::open(path)?));
@@ -155,6 +167,18 @@ fn gather(plan: LaunchPlan) -> Result<Gathered, LaunchError> {
     Ok((spec, descriptors))
 }
 
+/// How code is run; the error says why it is not.
+pub fn code_kind(report: &CodeReport) -> Result<CodeKind, String> {
+    match (report.kind.as_str(), report.world.as_str()) {
+        ("module", "command") => Ok(CodeKind::ModuleCommand),
+        ("component", "command") => Ok(CodeKind::ComponentCommand),
+        (kind, "http") => Err(format!("it is a {kind} that serves wasi:http; this runtime runs commands only, as yet")),
+        (kind, world) => {
+            Err(format!("it is a {kind} of the world {world:?}: without _start or wasi:cli/run there is nothing to run"))
+        }
+    }
+}
+
 /// Opens a CRI log for appending. The kubelet makes the directory; other clients may not.
 pub fn open_log(path: &Path) -> io::Result<OwnedFd> {
     if let Some(directory) = path.parent() {
@@ -163,4 +187,21 @@ pub fn open_log(path: &Path) -> io::Result<OwnedFd> {
     // A symbolic link that somebody laid at the log's place must not lead root elsewhere.
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     Ok(rustix::fs::open(path, flags, Mode::from_raw_mode(0o640))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(kind: &str, world: &str) -> CodeReport {
+        CodeReport { kind: kind.into(), world: world.into(), wasi: "p1".into(), imports: Vec::new() }
+    }
+
+    #[test]
+    fn only_commands_are_run() {
+        assert_eq!(code_kind(&report("module", "command")), Ok(CodeKind::ModuleCommand));
+        assert_eq!(code_kind(&report("component", "command")), Ok(CodeKind::ComponentCommand));
+        assert!(code_kind(&report("component", "http")).unwrap_err().contains("wasi:http"));
+        assert!(code_kind(&report("module", "reactor")).unwrap_err().contains("_start"));
+    }
 }

@@ -140,7 +140,7 @@ pub struct ContainerConfig {
     pub stdin: bool,
     /// Standard input ends with its first client.
     pub stdin_once: bool,
-    /// Asked for; refused where it would have to work.
+    /// Its streams are a terminal.
     pub tty: bool,
     /// Limits; `None`: none were given.
     pub resources: Option<Resources>,

@@ -6,11 +6,13 @@
 //! [`release`].
 
 pub mod bind;
+pub mod devices;
 pub mod entrypoint;
 pub mod launch;
 pub mod metadata;
 pub mod mount_points;
 pub mod mounts;
+pub mod pty;
 pub mod release;
 pub mod rootfs;
 pub mod signals;

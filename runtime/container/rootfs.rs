@@ -43,7 +43,8 @@ pub fn mount(lower: &[PathBuf], writable: &Path) -> io::Result<OwnedFd> {
     // What a container writes here ends with it, so a guest's fsync need not reach the disk.
     rustix::mount::fsconfig_set_flag(overlay, "volatile")?;
     rustix::mount::fsconfig_create(overlay)?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    // Device nodes work: they are those of our own layer. Images bring none, and guests cannot make any.
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID;
     Ok(rustix::mount::fsmount(overlay, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
 

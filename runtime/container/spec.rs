@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use wasm_host::protocol::GuestSpec;
 
-use super::entrypoint::{self, EntrypointError, Module, Tree};
+use super::entrypoint::{self, EntrypointError, Module, Program, Tree};
 use super::metadata::{ContainerConfig, ContainerMetadata, ProcessSpec};
 use super::mounts::clean;
 use super::user::{self, UserError};
@@ -71,13 +71,9 @@ pub fn compose(
     let working_dir = working_dir(&config.working_dir, &image.working_dir)?;
     let env = environment(config, image, hostname, user.home.as_deref())?;
     let args = arguments(config, image)?;
-    let module = match &image.only_module {
-        Some(module) => module.clone(),
-        None => {
-            let path = env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
-            let name = args.first().map_or("", String::as_str);
-            entrypoint::find(tree, name, &working_dir, path)?
-        }
+    let Program { module, args } = match &image.only_module {
+        Some(module) => Program { module: module.clone(), args },
+        None => entrypoint::find(tree, &args, &working_dir, search_path(&env))?,
     };
     let termination_message_path =
         config.annotations.get(TERMINATION_MESSAGE_PATH).and_then(|path| clean(path)).unwrap_or_default();
@@ -92,14 +88,23 @@ pub fn compose(
     })
 }
 
+/// The PATH of an environment.
+pub fn search_path(env: &[String]) -> &str {
+    env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH)
+}
+
 /// What the supervisor is sent, but for mounts and streams, which go with their descriptors.
 ///
 /// `max_open_files`: `[limits] max_open_files`.
 pub fn guest_spec(container: &ContainerMetadata, sandbox: &SandboxMetadata, max_open_files: u64) -> GuestSpec {
     let process = &container.process;
+    let mut env = process.env.clone();
+    if container.config.tty {
+        name_terminal(&mut env);
+    }
     GuestSpec {
         args: process.args.clone(),
-        env: process.env.clone(),
+        env,
         working_dir: process.working_dir.clone(),
         uid: process.user.uid,
         gid: process.user.gid,
@@ -114,6 +119,13 @@ pub fn guest_spec(container: &ContainerMetadata, sandbox: &SandboxMetadata, max_
         host_uts: sandbox.config.host_network(),
         stdin_once: container.config.stdin_once,
         ..GuestSpec::default()
+    }
+}
+
+/// What containerd says of a terminal where the container says nothing.
+pub fn name_terminal(env: &mut Vec<String>) {
+    if !env.iter().any(|entry| entry.starts_with("TERM=")) {
+        env.push("TERM=xterm".to_owned());
     }
 }
 

@@ -9,7 +9,7 @@ use images::{ArtifactKind, FileKind, Image, Images, LookupError};
 use super::error::Error;
 use super::request_container;
 use crate::cgroup::CgroupPath;
-use crate::container::entrypoint::{Module, Node, Tree};
+use crate::container::entrypoint::{Module, Node, SCRIPT_LINE, Tree};
 use crate::container::spec::{self, ImageDefaults};
 use crate::container::{Container, ContainerConfig, ContainerMetadata, ProcessSpec, ResolvedMount, mounts, release, signals};
 use crate::proto::runtime::v1::{CreateContainerRequest, CreateContainerResponse};
@@ -166,7 +166,11 @@ impl Tree for ImageTree<'_> {
                 FileKind::Wasm { digest } => Node::Wasm(Module { path: found.path, digest }),
                 FileKind::Elf => Node::Native,
                 FileKind::Precompiled => Node::Precompiled,
-                FileKind::Script => Node::Script,
+                FileKind::Script => {
+                    let length = u64::try_from(SCRIPT_LINE).unwrap_or(u64::MAX);
+                    let line = self.images.read_start(self.image, &found.path, length);
+                    Node::Script(line.map_err(|error| error.to_string())?)
+                }
                 FileKind::Directory => Node::Directory,
                 FileKind::Other => Node::Other,
             }),

@@ -78,6 +78,8 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
         netns: if host_network { None } else { Some(network::namespace(runtime, sandbox.metadata())) },
         cgroup,
         stdin_fifo: container.stdin_fifo(&runtime.config.state),
+        tty: metadata.config.tty,
+        devices: runtime.config.root.join("devices"),
     };
     Ok(launch::launch(&runtime.host, plan).await?)
 }
@@ -96,18 +98,10 @@ fn set_oom_score(container: &Container, process: &Process) {
 
 /// How the code is run; refused where there is nothing to run in it.
 pub(super) fn code_kind(module: &Path, report: &CodeReport) -> Result<CodeKind, Error> {
-    match (report.kind.as_str(), report.world.as_str()) {
-        ("module", "command") => Ok(CodeKind::ModuleCommand),
-        ("component", "command") => Ok(CodeKind::ComponentCommand),
-        (kind, "http") => Err(Error::Unimplemented(format!(
-            "{} is a {kind} that serves wasi:http; this runtime runs commands only, as yet",
-            module.display()
-        ))),
-        (kind, world) => Err(Error::Precondition(format!(
-            "{} is a {kind} of the world {world:?}: it has neither _start nor wasi:cli/run, so there is nothing to run",
-            module.display()
-        ))),
-    }
+    launch::code_kind(report).map_err(|reason| match report.world.as_str() {
+        "http" => Error::Unimplemented(format!("{}: {reason}", module.display())),
+        _ => Error::Precondition(format!("{}: {reason}", module.display())),
+    })
 }
 
 fn mount(mount: &ResolvedMount) -> MountPlan {
@@ -143,17 +137,13 @@ fn limits(resources: &Resources) -> Limits {
 mod tests {
     use super::*;
 
-    fn report(kind: &str, world: &str) -> CodeReport {
-        CodeReport { kind: kind.into(), world: world.into(), wasi: "p1".into(), imports: Vec::new() }
-    }
-
     #[test]
-    fn only_commands_are_run() {
-        let path = Path::new("/a.wasm");
-        assert_eq!(code_kind(path, &report("module", "command")).unwrap(), CodeKind::ModuleCommand);
-        assert_eq!(code_kind(path, &report("component", "command")).unwrap(), CodeKind::ComponentCommand);
-        assert_eq!(code_kind(path, &report("component", "http")).unwrap_err().code(), tonic::Code::Unimplemented);
-        assert_eq!(code_kind(path, &report("module", "reactor")).unwrap_err().code(), tonic::Code::FailedPrecondition);
+    fn what_is_no_command_is_refused() {
+        let code = |world: &str| {
+            let report = CodeReport { kind: "component".into(), world: world.into(), wasi: "p2".into(), imports: Vec::new() };
+            code_kind(Path::new("/a.wasm"), &report).unwrap_err().code()
+        };
+        assert_eq!((code("http"), code("reactor")), (tonic::Code::Unimplemented, tonic::Code::FailedPrecondition));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::container::mounts::MountError;
 use crate::container::release::RemoveError as ContainerRemoveError;
 use crate::container::spec::SpecError;
 use crate::container::stop::StopError;
+use crate::exec::ExecError;
 use crate::host::HostError;
 use crate::network::bandwidth::BandwidthError;
 use crate::network::{NetnsError, NetworkError};
@@ -20,6 +21,7 @@ use crate::sandbox::release::ReleaseError;
 use crate::sandbox::sysctls::SysctlError;
 use crate::state::Lost;
 use crate::store::{IdError, StoreError, chain};
+use crate::streaming::StreamingError;
 use crate::{container, sandbox};
 
 /// Why an RPC fails.
@@ -116,6 +118,12 @@ pub enum Error {
     /// The supervisor.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// A command in a container.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// A session of the streaming server.
+    #[error(transparent)]
+    Streaming(#[from] StreamingError),
     /// A pull.
     #[error("{}{}", pull_prefix(.0), .0)]
     Pull(PullError),
@@ -187,6 +195,9 @@ impl Error {
             Self::Release(ReleaseError::ShuttingDown) => Code::Unavailable,
             Self::Release(ReleaseError::TimedOut(_)) => Code::DeadlineExceeded,
             Self::Host(error) => host_code(error),
+            Self::Exec(error) => exec_code(error),
+            Self::Streaming(StreamingError::Off) => Code::Unavailable,
+            Self::Streaming(StreamingError::Url(_)) => Code::ResourceExhausted,
             Self::Pull(error) => pull_code(error),
             Self::ImageRemove(ImageRemoveError::InvalidReference { .. }) => Code::InvalidArgument,
             Self::Code(CodeError::Compile { reason: CompileError::Rejected(_), .. }) => Code::FailedPrecondition,
@@ -252,9 +263,23 @@ fn launch_code(error: &LaunchError) -> Code {
 
 fn host_code(error: &HostError) -> Code {
     match error {
-        HostError::NotRunning | HostError::LogsWaiting => Code::Unavailable,
+        HostError::NotRunning | HostError::OrdersWaiting => Code::Unavailable,
         HostError::TimedOut { .. } => Code::DeadlineExceeded,
         _ => Code::Internal,
+    }
+}
+
+fn exec_code(error: &ExecError) -> Code {
+    match error {
+        ExecError::NotRunning { .. } => Code::FailedPrecondition,
+        // The kubelet counts an exec probe as timed out by this code.
+        ExecError::TimedOut { .. } => Code::DeadlineExceeded,
+        ExecError::Host(error) => host_code(error),
+        ExecError::Cgroup(error) => cgroup_code(error),
+        ExecError::Cancelled => Code::Unavailable,
+        // What is the command's own fault is its output, not an error of the call.
+        ExecError::Program(_) | ExecError::Compile { .. } | ExecError::NoCommand { .. } => Code::FailedPrecondition,
+        ExecError::Code(_) | ExecError::System { .. } => Code::Internal,
     }
 }
 

@@ -19,12 +19,15 @@ mod runtime_status;
 mod runtime_version;
 
 mod sandbox_list;
+mod sandbox_port_forward;
 mod sandbox_remove;
 mod sandbox_run;
 mod sandbox_status;
 mod sandbox_stop;
 
 mod container_create;
+mod container_exec;
+mod container_exec_sync;
 mod container_list;
 mod container_log_reopen;
 mod container_remove;

@@ -12,9 +12,10 @@ use tracing::Instrument;
 
 use super::error::Error;
 use super::{
-    container_create, container_list, container_log_reopen, container_remove, container_start, container_status, container_stop,
-    image_fs_info, image_list, image_pull, image_remove, image_status, runtime_config, runtime_status, runtime_version,
-    sandbox_list, sandbox_remove, sandbox_run, sandbox_status, sandbox_stop,
+    container_create, container_exec, container_exec_sync, container_list, container_log_reopen, container_remove,
+    container_start, container_status, container_stop, image_fs_info, image_list, image_pull, image_remove, image_status,
+    runtime_config, runtime_status, runtime_version, sandbox_list, sandbox_port_forward, sandbox_remove, sandbox_run,
+    sandbox_status, sandbox_stop,
 };
 use crate::proto::images::v1::images_server::ImagesServer;
 use crate::proto::runtime::v1 as cri;
@@ -201,6 +202,25 @@ impl RuntimeService for Service {
         request: Request<cri::ReopenContainerLogRequest>,
     ) -> Result<Response<cri::ReopenContainerLogResponse>, Status> {
         self.call("ReopenContainerLog", Kind::Changes, request, container_log_reopen::reopen).await
+    }
+
+    async fn exec_sync(&self, request: Request<cri::ExecSyncRequest>) -> Result<Response<cri::ExecSyncResponse>, Status> {
+        self.call("ExecSync", Kind::Reads, request, container_exec_sync::exec_sync).await
+    }
+
+    async fn exec(&self, request: Request<cri::ExecRequest>) -> Result<Response<cri::ExecResponse>, Status> {
+        self.call("Exec", Kind::Changes, request, container_exec::exec).await
+    }
+
+    async fn attach(&self, request: Request<cri::AttachRequest>) -> Result<Response<cri::AttachResponse>, Status> {
+        self.call("Attach", Kind::Changes, request, container_exec::attach).await
+    }
+
+    async fn port_forward(
+        &self,
+        request: Request<cri::PortForwardRequest>,
+    ) -> Result<Response<cri::PortForwardResponse>, Status> {
+        self.call("PortForward", Kind::Changes, request, sandbox_port_forward::port_forward).await
     }
 }
 

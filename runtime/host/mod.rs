@@ -11,7 +11,7 @@ mod start;
 
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wasm_host::exit_record::{self, Directory};
 use wasm_host::protocol::{
-    self, DescriptorKind, ExitRecord, GuestControl, GuestSpec, Launch, ReopenLog, guest_control, reply, request,
+    self, DescriptorKind, ExitRecord, GuestControl, GuestSpec, Launch, ReopenLog, Resize, Tap, guest_control, reply, request,
 };
 
 use crate::cgroup::Cgroup;
@@ -74,10 +74,10 @@ pub enum HostError {
     },
     /// The socket of a guest holds `net.unix.max_dgram_qlen` messages; it reads them when it writes its next line.
     #[error(
-        "the guest has written nothing since its last log files were handed to it, and no more can wait; \
-         the log is the newest of them, and needs no rotation"
+        "the guest has written nothing since it was sent its last messages, and no more can wait (net.unix.max_dgram_qlen); \
+         its log is the newest that it was handed, and needs no rotation"
     )]
-    LogsWaiting,
+    OrdersWaiting,
     /// A system call.
     #[error("{what}")]
     System {
@@ -224,20 +224,34 @@ impl Host {
 
     /// Gives a running guest a new log file: every line that it writes after this call goes there. `false`: it has just ended.
     pub fn reopen_log(&self, guest: &str, log: &OwnedFd) -> Result<bool, HostError> {
+        self.order(guest, guest_control::Body::ReopenLog(ReopenLog {}), &[log.as_fd()])
+    }
+
+    /// Has a running guest copy what it writes into two pipes, of which these are the writing ends. `false`: it has just ended.
+    pub fn tap(&self, guest: &str, stdout: &OwnedFd, stderr: &OwnedFd) -> Result<bool, HostError> {
+        self.order(guest, guest_control::Body::Tap(Tap {}), &[stdout.as_fd(), stderr.as_fd()])
+    }
+
+    /// Changes the size of a running guest's terminal. `false`: it has just ended.
+    pub fn resize(&self, guest: &str, columns: u16, rows: u16) -> Result<bool, HostError> {
+        self.order(guest, guest_control::Body::Resize(Resize { columns: columns.into(), rows: rows.into() }), &[])
+    }
+
+    /// Sends a message to the guest's own process.
+    fn order(&self, guest: &str, body: guest_control::Body, descriptors: &[BorrowedFd<'_>]) -> Result<bool, HostError> {
         let send = || -> io::Result<()> {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
             let path = self.0.config.state.join("guests").join(format!("{guest}.ctl"));
             connect(&socket, &path)?;
-            let message = GuestControl { body: Some(guest_control::Body::ReopenLog(ReopenLog {})) };
-            protocol::send(&socket, &message, &[log.as_fd()])
+            protocol::send(&socket, &GuestControl { body: Some(body) }, descriptors)
         };
         match send() {
             Ok(()) => Ok(true),
             // Nobody has the socket open any more, or its file was deleted already.
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(HostError::LogsWaiting),
-            Err(error) => Err(system(format!("handing the new log file to {guest}"))(error)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(HostError::OrdersWaiting),
+            Err(error) => Err(system(format!("sending a message to the process of {guest}"))(error)),
         }
     }
 
@@ -266,7 +280,7 @@ impl Host {
 
 /// Puts a descriptor under the executor's watch.
 #[allow(unsafe_code, reason = "tokio asks for a promise about the descriptor that its type already keeps")]
-fn watch_descriptor(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watch_descriptor(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd is open and stays the same descriptor until it is dropped, which the AsyncFd that owns it does last.
     Ok(unsafe { AsyncFd::register_with_interest(descriptor, interest) }?)
 }

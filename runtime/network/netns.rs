@@ -153,6 +153,19 @@ pub fn set_sysctls(path: &Path, sysctls: &[(String, String)]) -> Result<(), Netn
     })
 }
 
+/// Makes a TCP socket, not blocking, in a pinned namespace: there it belongs, wherever it is used.
+///
+/// # Errors
+/// There is no namespace at the path, or no socket to be had.
+pub fn tcp_socket(path: &Path, family: AddressFamily) -> Result<OwnedFd, NetnsError> {
+    let namespace = open(path)?;
+    on_a_thread(path, || {
+        let failed = |errno: Errno| NetnsError::Step { step: "make a socket in", path: path.to_owned(), source: errno.into() };
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).map_err(failed)?;
+        socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None).map_err(failed)
+    })
+}
+
 /// Lets a namespace go and removes its file. What is gone is removed.
 ///
 /// # Errors
@@ -184,7 +197,7 @@ pub fn is_pinned(path: &Path) -> bool {
 
 /// Runs something on a thread that ends with it, and takes the namespace that it
 /// has entered along.
-fn on_a_thread(path: &Path, work: impl FnOnce() -> Result<(), NetnsError> + Send) -> Result<(), NetnsError> {
+fn on_a_thread<T: Send>(path: &Path, work: impl FnOnce() -> Result<T, NetnsError> + Send) -> Result<T, NetnsError> {
     let failed = |text: &str| NetnsError::Step {
         step: "run a thread for",
         path: path.to_owned(),

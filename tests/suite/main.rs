@@ -21,6 +21,7 @@ mod sandbox;
 mod command;
 mod container;
 mod container_failures;
+mod exec_sync;
 mod exit;
 mod files;
 mod log;

@@ -22,7 +22,7 @@ mod generated {
 pub use generated::*;
 
 /// Version of the protocol. A supervisor of another version is left to its guests and a new one is started beside it.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Largest message in bytes. Replies carry a trap's backtrace (at most 4 KiB), requests a list of descriptor kinds.
 pub const MAX_MESSAGE: usize = 64 * 1024;

@@ -187,12 +187,28 @@ impl Node {
         });
     }
 
-    /// Process id of a container's guest.
-    pub fn guest_pid(&self, container: &str) -> i32 {
+    /// ExecSync, with its time limit in seconds.
+    pub fn try_exec(&self, id: &str, command: &[&str], timeout: i64) -> Result<cri::ExecSyncResponse, Status> {
+        let cmd = command.iter().map(|word| (*word).to_owned()).collect();
+        self.client.exec_sync(cri::ExecSyncRequest { container_id: id.to_owned(), cmd, timeout })
+    }
+
+    /// ExecSync, without a time limit.
+    pub fn exec(&self, id: &str, command: &[&str]) -> cri::ExecSyncResponse {
+        self.try_exec(id, command, 0).expect("ExecSync")
+    }
+
+    /// Processes of a container: its guest's, and those of commands that run in it.
+    pub fn container_pids(&self, container: &str) -> Vec<i32> {
         let directories = leak::cgroups_of_container(&self.place, container);
         let read = |path: &PathBuf| std::fs::read_to_string(path.join("cgroup.procs")).ok();
-        let text = directories.iter().filter_map(read).find(|text| !text.trim().is_empty()).expect("the container has a cgroup");
-        let pids: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+        let text = directories.iter().filter_map(read).find(|text| !text.trim().is_empty()).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    /// Process id of a container's guest.
+    pub fn guest_pid(&self, container: &str) -> i32 {
+        let pids = self.container_pids(container);
         let [pid] = pids[..] else { panic!("a container is one process, not {pids:?}") };
         pid
     }

@@ -40,7 +40,9 @@ impl Client {
             let path = path.clone();
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
         }));
-        Client { runtime: RuntimeServiceClient::new(channel.clone()), images: ImageServiceClient::new(channel.clone()), channel }
+        // As the kubelet's own client.
+        let runtime = RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(cri_wasm::server::MAX_MESSAGE);
+        Client { runtime, images: ImageServiceClient::new(channel.clone()), channel }
     }
 
     /// A unary call by its path, for services that no generated client has.
@@ -118,6 +120,10 @@ calls! {
     runtime.container_status(ContainerStatusRequest) -> ContainerStatusResponse;
     runtime.reopen_container_log(ReopenContainerLogRequest) -> ReopenContainerLogResponse;
     runtime.exec_sync(ExecSyncRequest) -> ExecSyncResponse;
+    runtime.exec(ExecRequest) -> ExecResponse;
+    runtime.attach(AttachRequest) -> AttachResponse;
+    runtime.port_forward(PortForwardRequest) -> PortForwardResponse;
+    runtime.list_container_stats(ListContainerStatsRequest) -> ListContainerStatsResponse;
     runtime.checkpoint_container(CheckpointContainerRequest) -> CheckpointContainerResponse;
     runtime.list_metric_descriptors(ListMetricDescriptorsRequest) -> ListMetricDescriptorsResponse;
     images.pull_image(PullImageRequest) -> PullImageResponse;

@@ -87,7 +87,7 @@ impl Holdings {
             let path = entry.path();
             let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
             // A cache by what containers have in common, so it is not one container's to take along.
-            if path.ends_with("root/mount-points") {
+            if path.ends_with("root/mount-points") || path.ends_with("root/devices") {
                 continue;
             }
             // A new supervisor has a new number.

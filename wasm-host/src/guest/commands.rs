@@ -5,6 +5,7 @@ use wasmtime::{Module, Store};
 use wasmtime_wasi::{WasiCtxBuilder, p2, p3};
 
 use super::code::Code;
+use super::offer::{self, Facts};
 use super::outcome::Ending;
 use super::prepared::{ComponentState, Prepared};
 use super::preview1::ModuleState;
@@ -20,7 +21,7 @@ const EVENTS_PER_TICK: usize = 64;
 pub(super) const CALL_BYTES: usize = 1 << 32;
 
 /// Runs `code` to its end. Calls `ready` right before the guest's own code begins.
-pub(super) fn run(prepared: &Prepared, code: Code, mut context: WasiCtxBuilder, ready: impl FnOnce()) -> Ending {
+pub(super) fn run(prepared: &Prepared, code: Code, mut context: WasiCtxBuilder, facts: Facts, ready: impl FnOnce()) -> Ending {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -35,7 +36,7 @@ pub(super) fn run(prepared: &Prepared, code: Code, mut context: WasiCtxBuilder, 
     let ending = match code {
         Code::Module(module) => {
             let state = ModuleState::new(context.build_p1());
-            runtime.block_on(run_module(prepared, &module, state, ready))
+            runtime.block_on(run_module(prepared, &module, state, facts, ready))
         }
         Code::Component(component) => {
             let state = ComponentState { wasi: context.build(), table: ResourceTable::new() };
@@ -50,7 +51,7 @@ pub(super) fn run(prepared: &Prepared, code: Code, mut context: WasiCtxBuilder, 
 /// How far a guest came, told by the side of the result; both sides mean the end.
 type Run = Result<Ending, Ending>;
 
-async fn run_module(prepared: &Prepared, module: &Module, state: ModuleState, ready: impl FnOnce()) -> Run {
+async fn run_module(prepared: &Prepared, module: &Module, state: ModuleState, facts: Facts, ready: impl FnOnce()) -> Run {
     let instance = prepared.modules.instantiate_pre(module).map_err(Ending::not_started)?;
     if module.get_export("_start").is_none() {
         return Err(Ending::NotStarted("the module has no function _start, so it is not a command".to_owned()));
@@ -58,6 +59,7 @@ async fn run_module(prepared: &Prepared, module: &Module, state: ModuleState, re
     let mut store = store(prepared, state);
     ready();
     let instance = instance.instantiate_async(&mut store).await.map_err(Ending::from_instantiation)?;
+    offer::make(&mut store, &instance, facts).await.map_err(|error| Ending::from_call(&error))?;
     let start = instance.get_typed_func::<(), ()>(&mut store, "_start").map_err(Ending::not_started)?;
     let result = start.call_async(&mut store, ()).await;
     end(store, result.map(|()| Ok(())))

@@ -7,6 +7,7 @@ mod code;
 mod commands;
 mod descriptors;
 mod lookup;
+mod offer;
 mod outcome;
 mod paths;
 mod prepared;
@@ -20,6 +21,7 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use self::code::{Code, LoadError, load};
+use self::offer::Facts;
 use self::outcome::Ending;
 pub use self::outcome::refuse;
 pub use self::prepared::{PrepareError, Prepared};
@@ -39,6 +41,10 @@ pub struct GuestIo {
     pub stdout: Option<OwnedFd>,
     /// Sink of standard error.
     pub stderr: Option<OwnedFd>,
+    /// The guest's end of a pseudo terminal, which is this process's controlling terminal.
+    pub terminal: Option<OwnedFd>,
+    /// The other end, to be served by this process.
+    pub master: Option<OwnedFd>,
     /// File for the encoded `Outcome`, opened for writing.
     pub outcome: OwnedFd,
 }
@@ -49,20 +55,18 @@ pub struct GuestIo {
 /// is an outcome of reason `StartError` and exit code 128. The outcome is written, and the log is complete, when this
 /// returns.
 pub fn run(prepared: &Prepared, spec: &GuestSpec, code: Code, io: GuestIo, ready: impl FnOnce()) -> i32 {
-    let GuestIo { log, control, stdin, stdout, stderr, outcome } = io;
-    let streams = match Streams::new(spec, Descriptors { log, control, stdin, stdout, stderr }) {
+    let GuestIo { log, control, stdin, stdout, stderr, terminal, master, outcome } = io;
+    let streams = match Streams::new(spec, Descriptors { log, control, stdin, stdout, stderr, terminal, master }) {
         Ok(streams) => streams,
         Err(error) => return refuse(&outcome, &outcome::chain(&error)),
     };
     // A panic is a bug of the host; it ends this guest with a reason, and its log is still completed.
     let ending = catch_unwind(AssertUnwindSafe(|| match wasi::context(spec, &streams) {
-        Ok(context) => commands::run(prepared, code, context, ready),
+        Ok(context) => commands::run(prepared, code, context, Facts::new(spec, &streams), ready),
         Err(error) => Ending::NotStarted(error.to_string()),
     }))
     .unwrap_or_else(|_| Ending::Failed("the host of the guest panicked".to_owned()));
     ending.report(spec, &streams.reports());
-    if let Some(log) = streams.log() {
-        log.finish();
-    }
+    streams.finish();
     ending.record(&outcome)
 }

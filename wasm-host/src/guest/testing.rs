@@ -54,6 +54,8 @@ fn becomes_a_guest_process_where_a_test_asks_for_one() {
                 stdin: Some(std::io::stdin().as_fd().try_clone_to_owned().unwrap()),
                 stdout: Some(std::io::stdout().as_fd().try_clone_to_owned().unwrap()),
                 stderr: Some(std::io::stderr().as_fd().try_clone_to_owned().unwrap()),
+                terminal: None,
+                master: None,
                 outcome,
             };
             run(&prepared, &spec, code, io, || fs::write(directory.join("ready"), "").unwrap())

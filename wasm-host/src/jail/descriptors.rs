@@ -23,6 +23,10 @@ pub struct Descriptors {
     pub stdout: Option<OwnedFd>,
     /// See `stdin`.
     pub stderr: Option<OwnedFd>,
+    /// The guest's end of a pseudo terminal.
+    pub terminal: Option<OwnedFd>,
+    /// The other end.
+    pub master: Option<OwnedFd>,
     /// `memory.oom_control` or `memory.events` of the container's cgroup.
     pub oom_events: Option<OwnedFd>,
     /// What the jail uses up.
@@ -61,6 +65,7 @@ impl Descriptors {
         }
         let (mut spec, mut code, mut log, mut oom_events) = (None, None, None, None);
         let (mut stdin, mut stdout, mut stderr) = (None, None, None);
+        let (mut terminal, mut master) = (None, None);
         let mut places = Places::default();
         for (index, (&kind, descriptor)) in launch.descriptors.iter().zip(arrived).enumerate() {
             let slot = match DescriptorKind::try_from(kind) {
@@ -81,6 +86,9 @@ impl Descriptors {
                 Ok(DescriptorKind::Stdin) => &mut stdin,
                 Ok(DescriptorKind::Stdout) => &mut stdout,
                 Ok(DescriptorKind::Stderr) => &mut stderr,
+                Ok(DescriptorKind::Target) => &mut places.target,
+                Ok(DescriptorKind::Terminal) => &mut terminal,
+                Ok(DescriptorKind::TerminalMaster) => &mut master,
                 Ok(DescriptorKind::DescriptorUnspecified) | Err(_) => return Err(MalformedLaunch::Kind { index, kind }),
             };
             if slot.replace(descriptor).is_some() {
@@ -94,6 +102,8 @@ impl Descriptors {
             stdin,
             stdout,
             stderr,
+            terminal,
+            master,
             oom_events,
             places,
         })
@@ -104,7 +114,8 @@ impl Descriptors {
         [&self.spec, &self.code]
             .into_iter()
             .chain(&self.log)
-            .chain([&self.stdin, &self.stdout, &self.stderr].into_iter().flatten())
+            .chain([&self.stdin, &self.stdout, &self.stderr, &self.terminal, &self.master].into_iter().flatten())
+            .chain(&self.places.target)
             .chain(&self.places.network)
             .chain(&self.places.root)
             .chain(&self.places.cgroups)

@@ -2,7 +2,8 @@
 //!
 //! The order is forced by what each step takes away: cgroups first, so that all that follows is counted; the network namespace while
 //! the process may still enter it; mounts while it is still root of them; then user, capabilities, Landlock and seccomp, of which none can
-//! be undone. All of it happens before the process starts a thread, because several of these attributes belong to a thread.
+//! be undone. What is run in a container besides (exec) joins the namespaces of its guest process instead of making its own. All of it
+//! happens before the process starts a thread, because several of these attributes belong to a thread.
 
 mod descriptors;
 mod filesystem;
@@ -11,7 +12,7 @@ mod privileges;
 mod syscalls;
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 use thiserror::Error;
@@ -47,6 +48,8 @@ impl JailError {
 pub struct Places {
     /// Files `cgroup.procs` to join.
     pub cgroups: Vec<OwnedFd>,
+    /// pidfd of the process whose namespaces and root are joined; then the others below are absent.
+    pub target: Option<OwnedFd>,
     /// The pod's network namespace; absent for pods on the host's network.
     pub network: Option<OwnedFd>,
     /// The detached mount that becomes `/`.
@@ -64,18 +67,38 @@ pub fn join(cgroups: &[OwnedFd]) -> Result<(), JailError> {
     Ok(())
 }
 
+/// Makes `terminal` the controlling terminal, so that ^C and a hang-up reach the guest as they reach any program.
+pub fn control(terminal: &OwnedFd) -> Result<(), JailError> {
+    rustix::process::setsid().map_err(|error| JailError::new("starting a session", error))?;
+    rustix::process::ioctl_tiocsctty(terminal).map_err(|error| JailError::new("taking the terminal", error))
+}
+
 /// Locks the calling process in. It must have one thread.
 pub fn enter(spec: &GuestSpec, places: Places, filter: &Filter) -> Result<(), JailError> {
-    if let Some(network) = places.network {
-        rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&network), Some(LinkNameSpaceType::Network))
-            .map_err(|error| JailError::new("entering the pod's network namespace", error))?;
+    if let Some(target) = places.target {
+        join_process(target)?;
+    } else {
+        if let Some(network) = places.network {
+            rustix::thread::move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+                .map_err(|error| JailError::new("entering the pod's network namespace", error))?;
+        }
+        unshare(spec)?;
+        mounts::enter_root(spec, places.root, places.mounts)?;
     }
-    unshare(spec)?;
-    mounts::enter_root(spec, places.root, places.mounts)?;
     privileges::limit(spec)?;
     privileges::drop_all(spec)?;
     filesystem::restrict()?;
     filter.apply()
+}
+
+/// Enters the namespaces of a container's guest process, and with its mount namespace the container's root.
+///
+/// The kernel refuses where that process has ended: what is run in a container ends with it.
+fn join_process(target: OwnedFd) -> Result<(), JailError> {
+    use rustix::thread::ThreadNameSpaceType as Type;
+    let namespaces = Type::MOUNT | Type::NETWORK | Type::INTER_PROCESS_COMMUNICATION | Type::HOST_NAME_AND_NIS_DOMAIN_NAME;
+    rustix::thread::move_into_thread_name_spaces(target.as_fd(), namespaces)
+        .map_err(|error| JailError::new("entering the container's namespaces", error))
 }
 
 #[allow(unsafe_code, reason = "unshare is unsafe in rustix for the sake of CLONE_FILES, which is not asked for")]

@@ -4,6 +4,8 @@
 //! part of a line that was too long, or that the guest never ended. The complete lines of one write of the guest go out
 //! with one system call; what follows its last newline waits in a buffer for the rest.
 //!
+//! Who is attached to the guest gets the same bytes through a [`Tap`], as they come and without waiting for the end of a line.
+//!
 //! The guest never feels the log: what cannot be written (disk full) is dropped and counted, and the count is logged
 //! when there is room again.
 //!
@@ -13,10 +15,14 @@
 use std::cell::UnsafeCell;
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::control::Order;
+use super::tap::Tap;
 use super::timestamp::{self, Clock};
 use super::{control, raw, terminate};
+use crate::protocol::Resize;
 
 /// Longest text of one log line, in bytes; what containerd uses. The kubelet joins parts again.
 pub const MAX_TEXT_BYTES: usize = 16 << 10;
@@ -26,6 +32,9 @@ const BATCH_SLICES: usize = 96;
 
 /// Pieces that a line may take: an end for a torn line, header, two of text, newline.
 const LINE_SLICES: usize = 5;
+
+/// Most bytes that are kept for the first who attaches to a terminal: some screens of text.
+const SHOWN_BYTES: usize = 16 << 10;
 
 /// Which of the two streams a line is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +63,15 @@ pub struct CriLog {
 unsafe impl Sync for CriLog {}
 
 struct Writer {
-    file: OwnedFd,
+    // Absent: the container has no log, and its output is for who is attached.
+    file: Option<OwnedFd>,
     control: Option<OwnedFd>,
+    tap: Option<Tap>,
+    // The terminal whose size the daemon may change.
+    terminal: Option<Arc<OwnedFd>>,
+    // What was written to it until somebody was attached for the first time: else a shell's prompt would never be seen.
+    shown: Vec<u8>,
+    keeps_shown: bool,
     clock: Clock,
     // The beginnings of unfinished lines, at most MAX_TEXT_BYTES each.
     stdout: Vec<u8>,
@@ -66,11 +82,20 @@ struct Writer {
 }
 
 impl CriLog {
-    /// A writer into `file`, opened for append. `control` is the guest's datagram socket.
-    pub fn new(file: OwnedFd, control: Option<OwnedFd>) -> Self {
+    /// A writer into `file`, opened for append. `control` is the guest's datagram socket, `terminal` the daemon's side of its
+    /// terminal if it has one.
+    pub fn new(file: Option<OwnedFd>, control: Option<OwnedFd>, terminal: Option<Arc<OwnedFd>>) -> Self {
         let (stdout, stderr) = (Vec::new(), Vec::new());
-        let writer = Writer { file, control, clock: Clock::new(), stdout, stderr, lost: 0, torn: false };
+        let (shown, keeps_shown) = (Vec::new(), terminal.is_some());
+        let clock = Clock::new();
+        let writer =
+            Writer { file, control, tap: None, terminal, shown, keeps_shown, clock, stdout, stderr, lost: 0, torn: false };
         CriLog { state: AtomicU32::new(IDLE), writer: UnsafeCell::new(writer) }
+    }
+
+    /// Does what the daemon has asked for on the control socket. Every write does it first.
+    pub(super) fn follow_orders(&self) {
+        self.with(Writer::follow_orders);
     }
 
     /// Takes what the guest wrote, and writes the lines that are complete.
@@ -120,14 +145,23 @@ impl CriLog {
 
 impl Writer {
     fn write(&mut self, stream: LogStream, bytes: &[u8]) {
-        self.before_write();
+        self.follow_orders();
+        if self.keeps_shown {
+            self.shown.extend_from_slice(bytes);
+            drop(self.shown.drain(..self.shown.len().saturating_sub(SHOWN_BYTES)));
+        }
+        if self.tap.as_ref().is_some_and(|tap| !tap.write(stream, bytes)) {
+            self.tap = None;
+        }
+        self.tell_losses();
+        let Some(file) = &self.file else { return };
         let whole = self.clock.header(stream, b'F');
         let part = timestamp::with_tag(whole, b'P');
         let kept = match stream {
             LogStream::Stdout => &mut self.stdout,
             LogStream::Stderr => &mut self.stderr,
         };
-        let mut batch = Batch::new(&self.file, &mut self.lost, &mut self.torn);
+        let mut batch = Batch::new(file, &mut self.lost, &mut self.torn);
         // What is kept belongs before the first line, and is forgotten once it has been written.
         let mut begun: &[u8] = kept;
         let mut rest: &[u8] = &[];
@@ -157,11 +191,13 @@ impl Writer {
 
     /// Neither allocates nor locks, for the handler of SIGTERM.
     fn finish(&mut self) {
-        self.before_write();
+        self.follow_orders();
+        self.tell_losses();
+        let Some(file) = &self.file else { return };
         for (stream, kept) in [(LogStream::Stdout, &self.stdout), (LogStream::Stderr, &self.stderr)] {
             if !kept.is_empty() {
                 let header = self.clock.header(stream, b'P');
-                let mut batch = Batch::new(&self.file, &mut self.lost, &mut self.torn);
+                let mut batch = Batch::new(file, &mut self.lost, &mut self.torn);
                 batch.line(&header, &[], kept);
                 batch.flush();
             }
@@ -170,12 +206,40 @@ impl Writer {
         self.stderr.clear();
     }
 
-    /// Takes the new log file if there is one, then says how many lines were lost if there were any.
-    fn before_write(&mut self) {
-        if let Some(file) = self.control.as_ref().and_then(control::newest_log) {
-            self.file = file;
-            self.torn = false;
+    fn follow_orders(&mut self) {
+        while let Some(order) = self.control.as_ref().and_then(control::next) {
+            match order {
+                Order::Log(file) => {
+                    self.file = Some(file);
+                    self.torn = false;
+                }
+                Order::Tap(pipes) => self.tap = Tap::new(pipes).filter(|tap| self.show_screen(tap)),
+                Order::Resize(size) => {
+                    if let Some(terminal) = &self.terminal {
+                        resize(terminal, &size);
+                    }
+                }
+                Order::Unknown => {}
+            }
         }
+    }
+
+    /// Shows a newcomer what is on the terminal: for the first one all that was written, for others the line that the cursor
+    /// is in. `false`: it has gone already.
+    ///
+    /// Frees nothing: the handler of SIGTERM comes by here.
+    fn show_screen(&mut self, tap: &Tap) -> bool {
+        if std::mem::take(&mut self.keeps_shown) {
+            let written = tap.write(LogStream::Stdout, &self.shown);
+            self.shown.clear();
+            return written;
+        }
+        self.terminal.is_none() || tap.write(LogStream::Stdout, &self.stdout)
+    }
+
+    /// Says how many lines were lost, if there were any and there is room again.
+    fn tell_losses(&mut self) {
+        let Some(file) = &self.file else { return };
         if self.lost > 0 {
             let header = self.clock.header(LogStream::Stderr, b'F');
             let mut digits = [0; 20];
@@ -183,7 +247,7 @@ impl Writer {
             let text = b" lines of output were lost here: the log file could not be written\n";
             let lost = std::mem::take(&mut self.lost);
             let mut again = 0;
-            let mut batch = Batch::new(&self.file, &mut again, &mut self.torn);
+            let mut batch = Batch::new(file, &mut again, &mut self.torn);
             batch.push(&header);
             batch.line(&[], count, text);
             batch.flush();
@@ -264,6 +328,14 @@ impl<'a> Batch<'a> {
         *self.lost += lost;
         self.used = 0;
     }
+}
+
+/// The guest learns its terminal's new size from the kernel, if it asks.
+fn resize(terminal: &OwnedFd, size: &Resize) {
+    let clamp = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
+    let size = rustix::termios::Winsize { ws_row: clamp(size.rows), ws_col: clamp(size.columns), ws_xpixel: 0, ws_ypixel: 0 };
+    // A terminal that is gone has no size.
+    let _ = rustix::termios::tcsetwinsize(terminal, size);
 }
 
 fn decimal(digits: &mut [u8; 20], mut value: u64) -> &[u8] {

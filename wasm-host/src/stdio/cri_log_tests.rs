@@ -28,7 +28,7 @@ struct Logged {
 fn log() -> Logged {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log");
-    Logged { log: CriLog::new(open(&path), None), path, _directory: directory }
+    Logged { log: CriLog::new(Some(open(&path)), None, None), path, _directory: directory }
 }
 
 impl Logged {
@@ -152,9 +152,13 @@ fn nothing_is_lost_or_doubled_whatever_the_sizes_of_the_writes() {
 }
 
 fn reopen(socket: impl AsFd, file: Option<&OwnedFd>, body: &[u8]) {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    order(socket, &file.into_iter().collect::<Vec<_>>(), body);
+}
+
+fn order(socket: impl AsFd, descriptors: &[&OwnedFd], body: &[u8]) {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors: Vec<_> = file.iter().map(AsFd::as_fd).collect();
+    let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
     if !descriptors.is_empty() {
         assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
     }
@@ -170,7 +174,7 @@ fn a_reopened_log_takes_every_line_from_then_on() {
     let directory = tempfile::tempdir().unwrap();
     let (ours, its) = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).unwrap();
     let path = |number: usize| directory.path().join(number.to_string());
-    let log = CriLog::new(open(&path(0)), Some(its));
+    let log = CriLog::new(Some(open(&path(0))), Some(its), None);
     let mut expected = Vec::new();
     for number in 0..50 {
         if number % 10 == 9 {
@@ -192,7 +196,7 @@ fn of_many_new_logs_the_last_one_counts_and_the_others_are_closed() {
     let (ours, its) = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).unwrap();
     let (mut reader, writer) = std::io::pipe().unwrap();
     let (first, last) = (directory.path().join("first"), directory.path().join("last"));
-    let log = CriLog::new(open(&first), Some(its));
+    let log = CriLog::new(Some(open(&first)), Some(its), None);
     let writer = OwnedFd::from(writer);
     reopen(&ours, Some(&writer), &request());
     drop(writer);
@@ -209,7 +213,7 @@ fn messages_that_are_not_understood_change_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (ours, its) = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).unwrap();
     let (right, wrong) = (directory.path().join("right"), directory.path().join("wrong"));
-    let log = CriLog::new(open(&right), Some(its));
+    let log = CriLog::new(Some(open(&right)), Some(its), None);
     reopen(&ours, Some(&open(&wrong)), b"\xff\xff\xff");
     reopen(&ours, Some(&open(&wrong)), &GuestControl { body: None }.encode_to_vec());
     reopen(&ours, Some(&open(&wrong)), &[b'x'; 1000]);
@@ -220,12 +224,53 @@ fn messages_that_are_not_understood_change_nothing() {
 }
 
 #[test]
+fn who_is_attached_gets_what_is_written_from_then_on_as_it_comes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ours, its) = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).unwrap();
+    let path = directory.path().join("log");
+    let log = CriLog::new(Some(open(&path)), Some(its), None);
+    log.write(LogStream::Stdout, b"before\n");
+    let tap = GuestControl { body: Some(guest_control::Body::Tap(crate::protocol::Tap {})) }.encode_to_vec();
+    let (mut out, out_end) = std::io::pipe().unwrap();
+    let (mut err, err_end) = std::io::pipe().unwrap();
+    order(&ours, &[&out_end.into(), &err_end.into()], &tap);
+    // A tap of one pipe is none, and changes nothing about the one before.
+    order(&ours, &[&open(&path)], &tap);
+    log.write(LogStream::Stdout, b"$ ");
+    log.write(LogStream::Stderr, b"oops\n");
+    let mut bytes = [0; 16];
+    assert_eq!((out.read(&mut bytes).unwrap(), &bytes[..2]), (2, &b"$ "[..]), "without waiting for the line's end");
+    assert_eq!((err.read(&mut bytes).unwrap(), &bytes[..5]), (5, &b"oops\n"[..]));
+    drop(out);
+    log.write(LogStream::Stdout, b"ls\n");
+    // Its loss closes both.
+    assert_eq!(err.read(&mut bytes).unwrap(), 0);
+    assert_eq!(lines(&fs::read(&path).unwrap()).last().unwrap(), &line("stdout", 'F', "$ ls"));
+}
+
+#[test]
+fn output_without_a_log_is_for_who_is_attached() {
+    let (ours, its) = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).unwrap();
+    let log = CriLog::new(None, Some(its), None);
+    log.write(LogStream::Stdout, b"nobody\n");
+    let (mut out, out_end) = std::io::pipe().unwrap();
+    let tap = GuestControl { body: Some(guest_control::Body::Tap(crate::protocol::Tap {})) }.encode_to_vec();
+    order(&ours, &[&out_end.into(), &std::io::pipe().unwrap().1.into()], &tap);
+    log.write(LogStream::Stdout, b"somebody\n");
+    log.finish();
+    drop(log);
+    let mut text = String::new();
+    out.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "somebody\n");
+}
+
+#[test]
 fn lost_lines_are_counted_and_told_when_there_is_room_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log");
     let (ours, its) = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).unwrap();
     let full: OwnedFd = OpenOptions::new().write(true).open("/dev/full").unwrap().into();
-    let log = CriLog::new(full, Some(its));
+    let log = CriLog::new(Some(full), Some(its), None);
     log.write(LogStream::Stdout, b"one\ntwo\n");
     log.write(LogStream::Stdout, b"three\nfo");
     reopen(&ours, Some(&open(&path)), &request());
@@ -246,7 +291,7 @@ fn a_line_that_was_cut_by_a_full_disk_spoils_no_other() {
         return;
     }
     let path = directory.path().join("log");
-    let log = CriLog::new(open(&path), None);
+    let log = CriLog::new(Some(open(&path)), None, None);
     let text = [b'x'; 5000];
     let mut sent = 0;
     while sent < 30 {

@@ -37,7 +37,7 @@ pub(crate) enum Input {
 }
 
 pub(crate) struct Source {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     // A FIFO whose writers may come and go.
     endless: bool,
     // Made for the first wait: most guests never wait for input.
@@ -48,7 +48,12 @@ impl Input {
     /// `once`: the input ends when the last writer leaves; matters for FIFOs only.
     pub(crate) fn descriptor(fd: OwnedFd, once: bool) -> Self {
         let endless = !once && is_named_fifo(&fd);
-        Input::Descriptor(Arc::new(Source { fd, endless, changes: OnceLock::new() }))
+        Input::Descriptor(Arc::new(Source { fd: Arc::new(fd), endless, changes: OnceLock::new() }))
+    }
+
+    /// The guest's end of a terminal, which is its output as well.
+    pub(crate) fn terminal(fd: Arc<OwnedFd>) -> Self {
+        Input::Descriptor(Arc::new(Source { fd, endless: false, changes: OnceLock::new() }))
     }
 
     /// `None`: nothing yet. `Some(0)`: the end.

@@ -9,6 +9,8 @@ mod control;
 mod input;
 mod output;
 mod raw;
+mod tap;
+mod terminal;
 mod terminate;
 mod timestamp;
 
@@ -19,6 +21,7 @@ pub(crate) use input::Input;
 pub(crate) use output::Output;
 
 use self::cri_log::{CriLog, LogStream};
+use self::terminal::Terminal;
 use crate::protocol::{GuestSpec, StreamKind};
 
 /// The streams that a guest is given.
@@ -27,6 +30,8 @@ pub(crate) struct Streams {
     pub(crate) stdout: Output,
     pub(crate) stderr: Output,
     log: Option<&'static CriLog>,
+    terminal: Option<Terminal>,
+    guest_end: Option<Arc<OwnedFd>>,
 }
 
 /// Descriptors for the streams, as they came with the launch.
@@ -36,6 +41,8 @@ pub(crate) struct Descriptors {
     pub(crate) stdin: Option<OwnedFd>,
     pub(crate) stdout: Option<OwnedFd>,
     pub(crate) stderr: Option<OwnedFd>,
+    pub(crate) terminal: Option<OwnedFd>,
+    pub(crate) master: Option<OwnedFd>,
 }
 
 /// The launch does not fit together.
@@ -43,24 +50,41 @@ pub(crate) struct Descriptors {
 pub(crate) enum StreamsError {
     #[error("no descriptor came for {0}")]
     NoDescriptor(&'static str),
-    #[error("no log came for {0}")]
-    NoLog(&'static str),
     #[error("cannot handle SIGTERM")]
     Sigterm(#[source] std::io::Error),
+    #[error("cannot serve the terminal")]
+    Terminal(#[source] std::io::Error),
 }
 
 impl Streams {
     /// Connects the streams as `spec` says. The log lives as long as the process.
     pub(crate) fn new(spec: &GuestSpec, descriptors: Descriptors) -> Result<Self, StreamsError> {
-        let Descriptors { log, control, stdin, stdout, stderr } = descriptors;
-        let log: Option<&'static CriLog> = log.map(|file| &*Box::leak(Box::new(CriLog::new(file, control))));
-        if let Some(log) = log {
+        let Descriptors { log, control, mut stdin, stdout, stderr, terminal, master } = descriptors;
+        let guest_end = terminal.map(Arc::new);
+        let has_log = [spec.stdout(), spec.stderr()].contains(&StreamKind::StreamLog) || master.is_some();
+        let mut served = None;
+        let log: Option<&'static CriLog> = if has_log {
+            let master = master.map(Arc::new);
+            let waited_for = control.as_ref().filter(|_| master.is_some()).map(|control| control.try_clone());
+            let log: &'static CriLog = Box::leak(Box::new(CriLog::new(log, control, master.clone())));
             terminate::complete_on_sigterm(log).map_err(StreamsError::Sigterm)?;
-        }
-        let output = |kind, stream, name, descriptor: Option<OwnedFd>| match kind {
-            StreamKind::StreamNull => Ok(Output::Null),
-            StreamKind::StreamLog => Ok(Output::Log(log.ok_or(StreamsError::NoLog(name))?, stream)),
-            StreamKind::StreamDescriptor => Ok(Output::Descriptor(Arc::new(descriptor.ok_or(StreamsError::NoDescriptor(name))?))),
+            if let Some(master) = master {
+                let waited_for = waited_for.transpose().map_err(StreamsError::Terminal)?;
+                let terminal = Terminal::serve(master, stdin.take(), spec.stdin_once, log, waited_for);
+                served = Some(terminal.map_err(StreamsError::Terminal)?);
+            }
+            Some(log)
+        } else {
+            None
+        };
+        let end = |name| guest_end.clone().ok_or(StreamsError::NoDescriptor(name));
+        let output = |kind, stream, name, descriptor: Option<OwnedFd>| match (kind, log) {
+            (StreamKind::StreamLog, Some(log)) => Ok(Output::Log(log, stream)),
+            (StreamKind::StreamNull | StreamKind::StreamLog, _) => Ok(Output::Null),
+            (StreamKind::StreamDescriptor, _) => {
+                Ok(Output::Descriptor(Arc::new(descriptor.ok_or(StreamsError::NoDescriptor(name))?)))
+            }
+            (StreamKind::StreamTerminal, _) => Ok(Output::Descriptor(end(name)?)),
         };
         Ok(Streams {
             stdin: match spec.stdin() {
@@ -68,11 +92,19 @@ impl Streams {
                 StreamKind::StreamDescriptor => {
                     Input::descriptor(stdin.ok_or(StreamsError::NoDescriptor("stdin"))?, spec.stdin_once)
                 }
+                StreamKind::StreamTerminal => Input::terminal(end("stdin")?),
             },
             stdout: output(spec.stdout(), LogStream::Stdout, "stdout", stdout)?,
             stderr: output(spec.stderr(), LogStream::Stderr, "stderr", stderr)?,
             log,
+            terminal: served,
+            guest_end,
         })
+    }
+
+    /// The guest's terminal, if it has one.
+    pub(crate) fn guest_end(&self) -> Option<&Arc<OwnedFd>> {
+        self.guest_end.as_ref()
     }
 
     /// Where the guest process itself reports: the log, else what the guest has for standard error.
@@ -83,8 +115,13 @@ impl Streams {
         }
     }
 
-    /// The log, to be finished before the process ends.
-    pub(crate) fn log(&self) -> Option<&'static CriLog> {
-        self.log
+    /// Writes all that is still held back. The guest and its process have nothing more to say.
+    pub(crate) fn finish(self) {
+        if let Some(terminal) = self.terminal {
+            terminal.finish();
+        }
+        if let Some(log) = self.log {
+            log.finish();
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -40,6 +41,21 @@ fn wait(fd: BorrowedFd<'_>, flags: PollFlags) -> Result<(), Errno> {
             Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits until `fd` is ready for `flags` or has failed: `true`; or until `deadline`: `false`.
+pub(super) fn wait_until(fd: impl AsFd, flags: PollFlags, deadline: Instant) -> bool {
+    let fd = fd.as_fd();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Ok(timeout) = rustix::time::Timespec::try_from(left) else { return false };
+        match poll(&mut [PollFd::from_borrowed_fd(fd, flags)], Some(&timeout)) {
+            Ok(0) => return false,
+            Ok(_) => return true,
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
         }
     }
 }

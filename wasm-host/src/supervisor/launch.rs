@@ -179,6 +179,11 @@ impl Child {
         if rustix::stdio::dup2_stdout(&supervisor.null).and_then(|()| rustix::stdio::dup2_stderr(&supervisor.null)).is_err() {
             return refuse("closing the supervisor's output".to_owned(), 0);
         }
+        if let Some(terminal) = &self.descriptors.terminal
+            && let Err(error) = jail::control(terminal)
+        {
+            return refuse(chain(&error), error.errno());
+        }
         if let Err(error) = jail::enter(&spec, self.descriptors.places, &supervisor.filter) {
             return refuse(chain(&error), error.errno());
         }
@@ -192,6 +197,8 @@ impl Child {
             stdin: self.descriptors.stdin,
             stdout: self.descriptors.stdout,
             stderr: self.descriptors.stderr,
+            terminal: self.descriptors.terminal,
+            master: self.descriptors.master,
             outcome: self.outcome,
         };
         guest::run(&supervisor.prepared, &spec, code, io, || tell(reply::Body::Started(Started::default())))

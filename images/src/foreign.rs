@@ -1,0 +1,178 @@
+//! Code for wasm files that no image brought: what lies in volumes, and what containers have written.
+//!
+//! Such a file may change at any moment, and code under a digest is given to everybody who has a file of that digest. So
+//! what is compiled is a copy of ours that has the digest. A file that was looked at before and has not changed since is
+//! not read again.
+
+use std::collections::VecDeque;
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::api::{Images, Inner};
+use crate::artifact::{Start, is_named_text};
+use crate::code::Code;
+use crate::digest::Digest;
+use crate::error::{CodeError, DiskError};
+use crate::files::FileKind;
+use crate::store::{Item, Pins};
+
+/// Largest such file, in bytes. The largest programs that are shipped as wasm have 75 MB.
+const MAX_BYTES: u64 = 512 << 20;
+
+/// Files that are remembered, and whose code is kept while they are; the oldest is forgotten first.
+const FILES: usize = 256;
+
+/// What tells one state of a file from another. A guest can set all of it but the change time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Stamp {
+        Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// The files that were looked at.
+#[derive(Default)]
+pub(crate) struct Foreign(Mutex<VecDeque<(Stamp, Digest, Option<Arc<Pins>>)>>);
+
+impl Foreign {
+    fn digest(&self, stamp: &Stamp) -> Option<Digest> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().find(|(seen, ..)| seen == stamp).map(|(_, digest, _)| digest.clone())
+    }
+
+    fn remember(&self, stamp: Stamp, digest: Digest) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let forgotten = if known.len() >= FILES { known.pop_front() } else { None };
+        known.push_back((stamp, digest, None));
+        drop(known);
+        // Its pins may delete code, which takes other locks.
+        drop(forgotten);
+    }
+
+    fn keep(&self, digest: &Digest, pins: &Arc<Pins>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, _, kept) in known.iter_mut().filter(|(_, seen, kept)| seen == digest && kept.is_none()) {
+            *kept = Some(pins.clone());
+        }
+    }
+}
+
+impl Images {
+    /// What an open file is, by its first bytes; `path` only says whether text may be wasm (`.wat`). Blocks, for a wasm
+    /// file that was not looked at before as long as reading it takes.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is wasm and larger than 512 MiB.
+    pub fn examine(&self, file: &File, path: &Path) -> io::Result<FileKind> {
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Ok(FileKind::Directory);
+        }
+        if !metadata.is_file() {
+            return Ok(FileKind::Other);
+        }
+        let mut start = Vec::with_capacity(8);
+        ReadAt { file, offset: 0 }.take(8).read_to_end(&mut start)?;
+        Ok(match Start::of(&start) {
+            Start::Wasm => FileKind::Wasm { digest: self.digest(file, &metadata)?.to_string() },
+            _ if is_named_text(path) => FileKind::Wasm { digest: self.digest(file, &metadata)?.to_string() },
+            Start::Elf => FileKind::Elf,
+            Start::Precompiled => FileKind::Precompiled,
+            Start::Script => FileKind::Script,
+            Start::Text | Start::Other => FileKind::Other,
+        })
+    }
+
+    fn digest(&self, file: &File, metadata: &Metadata) -> io::Result<Digest> {
+        let stamp = Stamp::of(metadata);
+        if let Some(digest) = self.inner().foreign.digest(&stamp) {
+            return Ok(digest);
+        }
+        if metadata.len() > MAX_BYTES {
+            let text = format!("the file has {} bytes, more than the {MAX_BYTES} that are compiled", metadata.len());
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+        }
+        let mut hasher = Sha256::new();
+        io::copy(&mut ReadAt { file, offset: 0 }.take(MAX_BYTES), &mut hasher)?;
+        let digest = Digest::finish(hasher);
+        // It may have been written to meanwhile.
+        if Stamp::of(&file.metadata()?) == stamp {
+            self.inner().foreign.remember(stamp, digest.clone());
+        }
+        Ok(digest)
+    }
+
+    /// Code for an open wasm file of the digest that [`Images::examine`] told: from the cache, else compiled now.
+    ///
+    /// # Errors
+    /// As [`Images::code`]; [`CodeError::Damaged`] where the file has changed meanwhile.
+    pub async fn code_of_file(&self, wasm_digest: &str, file: File, path: &Path) -> Result<Code, CodeError> {
+        let inner = self.inner().clone();
+        if inner.store.with_wasm(wasm_digest).is_some() {
+            return self.code(wasm_digest).await;
+        }
+        let digest = Digest::parse(wasm_digest).map_err(|_| CodeError::Unknown { digest: wasm_digest.to_owned() })?;
+        let pins = Pins::new(&inner.store);
+        pins.add(Item::Code(digest.clone()));
+        let pins = Arc::new(pins);
+        let code = if inner.store.code.report(&digest).is_some() {
+            // No source is needed where the cache has it; where what it has is damaged, this fails and a copy is made.
+            let nowhere = inner.store.ingest.name(".wasm");
+            inner.store.code.get(&inner.code_flights, digest.clone(), nowhere.path().to_owned(), pins.clone()).await.ok()
+        } else {
+            None
+        };
+        let code = match code {
+            Some(code) => code,
+            None => compile(&inner, &digest, file, path, &pins).await?,
+        };
+        inner.foreign.keep(&digest, &pins);
+        Ok(code)
+    }
+}
+
+async fn compile(inner: &Arc<Inner>, digest: &Digest, file: File, path: &Path, pins: &Arc<Pins>) -> Result<Code, CodeError> {
+    let (store, path) = (inner.store.clone(), path.to_owned());
+    let copied = tokio::task::spawn_blocking(move || {
+        let mut copy = store.ingest.file()?;
+        io::copy(&mut ReadAt { file: &file, offset: 0 }.take(MAX_BYTES), &mut copy.file)
+            .map_err(|error| DiskError::new("copy", &path, error))?;
+        Ok::<_, DiskError>(copy)
+    });
+    let copied = copied.await.map_err(|error| DiskError::new("copy", "a wasm file", io::Error::other(error)));
+    let copy = copied.and_then(|copy| copy).map_err(CodeError::Io)?;
+    inner.store.code.get(&inner.code_flights, digest.clone(), copy.path().to_owned(), pins.clone()).await
+}
+
+/// Reads a file from its beginning, whatever its descriptor's position is: others may share that.
+struct ReadAt<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl io::Read for ReadAt<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
