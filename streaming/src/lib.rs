@@ -10,6 +10,22 @@ mod sessions;
 mod stream;
 mod token;
 
+// From a connection to a session.
+mod http;
+mod negotiation;
+mod wire;
+
+// What a session does.
+mod command;
+mod forward;
+mod link;
+mod session;
+mod status;
+
+// How it is spoken.
+mod spdy;
+mod websocket;
+
 pub use config::{Config, TokenLimits};
 pub use server::Server;
 pub use sessions::{CommandStreams, Kind, Outcome, Sessions, TerminalSize, Wanted};

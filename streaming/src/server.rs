@@ -1,16 +1,22 @@
 //! The server: hands out paths, and serves whoever comes with one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::http;
 use crate::sessions::{Kind, Sessions, Wanted};
 use crate::stream::Pool;
 use crate::token::{Door, Token, Tokens, UrlError};
+
+/// Connections beyond the limit that are told so at once; those beyond them are closed without a word.
+const REFUSALS: usize = 64;
 
 /// Serves exec, attach and port-forward to those who have a token for one.
 pub struct Server<S: Sessions> {
@@ -65,22 +71,42 @@ impl<S: Sessions> Server<S> {
         self.tokens().take(door, token)
     }
 
-    fn tokens(&self) -> std::sync::MutexGuard<'_, Tokens<Waiting<S>>> {
+    fn tokens(&self) -> MutexGuard<'_, Tokens<Waiting<S>>> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Serves the listener until `stop` is cancelled; then every session is told and has
-    /// [`Config::drain`](crate::Config::drain) to end. With `tls`, nothing else than TLS is spoken.
+    /// four times [`Config::drain`](crate::Config::drain) to end. With `tls`, nothing else than TLS is spoken.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>, stop: CancellationToken) {
+        let refusals = Arc::new(Semaphore::new(REFUSALS));
         let mut connections = JoinSet::new();
-        let _ = (&self.places, &tls);
         loop {
-            tokio::select! {
+            let tcp = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = listener.accept() => drop(accepted),
-                Some(_) = connections.join_next() => (),
-            }
+                Some(_) = connections.join_next() => continue,
+                accepted = listener.accept() => match accepted {
+                    Ok((tcp, _)) => tcp,
+                    // Out of descriptors, as a rule, which ends when some connection does.
+                    Err(error) => {
+                        tracing::warn!("the streaming server cannot accept a connection: {error}");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                },
+            };
+            let place = self.places.clone().try_acquire_owned();
+            let full = place.is_err();
+            let Ok(place) = place.or_else(|_| refusals.clone().try_acquire_owned()) else { continue };
+            let (server, tls, stop) = (self.clone(), tls.clone(), stop.child_token());
+            connections.spawn(async move {
+                http::connection(server, tcp, tls, full, stop).await;
+                drop(place);
+            });
         }
-        connections.spawn(async {});
+        drop(listener);
+        // Each ends by itself in this time, or is ended.
+        let patience = self.config.drain * 4;
+        let _ = timeout(patience, async { while connections.join_next().await.is_some() {} }).await;
+        connections.shutdown().await;
     }
 }

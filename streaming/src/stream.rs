@@ -12,5 +12,5 @@ pub use output::{ClientGone, Output};
 pub use resize::Resize;
 
 pub(crate) use input::{End, Filler, Pool, queue};
-pub(crate) use output::{Message, Outbox, outbox};
-pub(crate) use resize::follow;
+pub(crate) use output::{Ender, Message, Outbox, Outgoing, PIECE, outbox};
+pub(crate) use resize::{follow, sizes};

@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Bytes that wait to be sent on one connection. Enough for the socket's next write while the last one is under way.
 pub(crate) const WAITING: usize = 128 * 1024;
+/// What a message costs besides its bytes, so that a flood of single bytes is counted as what it takes.
+const COST: usize = 64;
 /// The longest piece; what Go's clients read at once.
 pub(crate) const PIECE: usize = 32 * 1024;
 
@@ -28,7 +30,7 @@ impl From<ClientGone> for std::io::Error {
 /// What the sending task is given, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Message {
-    /// At most [`PIECE`] bytes, whose room is given back once they are sent.
+    /// At most [`PIECE`] bytes, whose room is given back once they are sent; none is a greeting, which has no room.
     Data(u32, Bytes),
     /// The stream is closed in our direction.
     End(u32),
@@ -61,9 +63,9 @@ pub(crate) fn outbox() -> (Outbox, Outgoing) {
 }
 
 impl Outgoing {
-    /// So many bytes of data were sent.
-    pub(crate) fn sent(&self, bytes: usize) {
-        self.room.add_permits(bytes);
+    /// A piece of data was sent, or is held by nobody any more.
+    pub(crate) fn sent(&self, pieces: usize, bytes: usize) {
+        self.room.add_permits(bytes + pieces * COST);
     }
 }
 
@@ -131,7 +133,7 @@ impl Output {
         if stream.reset.is_cancelled() {
             return Err(ClientGone);
         }
-        let bytes = bytes.min(PIECE);
+        let bytes = bytes.min(PIECE) + COST;
         let permit = match stream.outbox.room.try_acquire_many(bytes as u32) {
             Ok(permit) => permit,
             Err(_) => tokio::select! {
@@ -177,6 +179,13 @@ impl Ender {
         self.0.end();
     }
 
+    /// Closes it in both directions, unless the client has done so; what was written before is still sent.
+    pub(crate) fn reset(&self) {
+        if !self.0.reset.is_cancelled() {
+            self.0.send(Message::Reset(self.0.id), true);
+        }
+    }
+
     /// Whether it is closed in this direction.
     pub(crate) fn ended(&self) -> bool {
         !*self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
@@ -186,13 +195,13 @@ impl Ender {
 impl Room<'_> {
     /// Writes a piece that is no longer than the room; what is left of the room is given back.
     pub(crate) fn fill(mut self, piece: Bytes) -> Result<(), ClientGone> {
-        debug_assert!(piece.len() <= self.bytes);
+        debug_assert!(piece.len() + COST <= self.bytes);
         let length = piece.len();
         if piece.is_empty() || !self.stream.send(Message::Data(self.stream.id, piece), false) {
             return if length == 0 { Ok(()) } else { Err(ClientGone) };
         }
         // The sending task gives these back.
-        self.bytes = self.bytes.saturating_sub(length);
+        self.bytes = self.bytes.saturating_sub(length + COST);
         Ok(())
     }
 }
