@@ -77,7 +77,10 @@ pub async fn recover(runtime: &Arc<Runtime>, origin: Origin) -> Result<(), OpenE
         runtime.sandbox_names.restore(&sandbox.metadata().config.name.to_string(), sandbox.id().as_str(), claimed);
     }
     for (guest, seen) in guests {
-        end_stray(runtime, &guest, &seen);
+        // The first process of a pod's PID namespace carries the pod's id, and lives as long as the pod is ready.
+        if !runtime.sandboxes.find(&guest).is_ok_and(|sandbox| sandbox.state() == SandboxState::Ready) {
+            end_stray(runtime, &guest, &seen);
+        }
     }
     finish_in_background(runtime, unfinished, removals, ended, leftovers, attached);
     Ok(())

@@ -49,7 +49,7 @@ section! {
         /// What the daemon writes to its standard error.
         pub log: Log = Log::default(),
         /// The runtime handlers that a RuntimeClass may name, a table each; `""` is for pods without a RuntimeClass.
-        /// A file that has any of these tables replaces both defaults.
+        /// A file that has any of these tables replaces all three defaults.
         pub handlers: BTreeMap<String, Handler> = default_handlers(),
         /// How pods get their network, through CNI.
         pub network: Network = Network::default(),
@@ -80,8 +80,12 @@ section! {
 }
 
 section! {
-    /// One runtime handler. It has no options yet; the table is there so that its name exists.
-    pub struct Handler {}
+    /// One runtime handler.
+    pub struct Handler {
+        /// Whether guests see `/proc`, read-only: that of a PID namespace of the mode that the pod asks for. For images that
+        /// expect it; a guest can read more about its own process then than WebAssembly would tell it.
+        pub procfs: bool = false,
+    }
 }
 
 section! {
@@ -164,7 +168,11 @@ pub enum LogFormat {
 }
 
 fn default_handlers() -> BTreeMap<String, Handler> {
-    BTreeMap::from([(String::new(), Handler::default()), ("wasm".to_owned(), Handler::default())])
+    BTreeMap::from([
+        (String::new(), Handler::default()),
+        ("wasm".to_owned(), Handler::default()),
+        ("wasm-compat".to_owned(), Handler { procfs: true }),
+    ])
 }
 
 impl Config {

@@ -10,7 +10,7 @@ use std::time::Instant;
 use images::CodeReport;
 use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
-use wasm_host::protocol::{CodeKind, DescriptorKind, GuestSpec, MAX_DESCRIPTORS, Mount, StreamKind};
+use wasm_host::protocol::{CodeKind, DescriptorKind, GuestSpec, MAX_DESCRIPTORS, Mount, PidNamespace, StreamKind};
 
 use super::bind::{self, MountPlan};
 use super::pty::{self, Pty};
@@ -52,6 +52,29 @@ pub struct LaunchPlan {
     pub tty: bool,
     /// Directory of the layer of devices.
     pub devices: PathBuf,
+    /// The PID namespace that the guest is in.
+    pub pids: Pids,
+}
+
+/// The PID namespace of a guest. One of its own, or shared, matters only to guests that see `/proc`.
+#[derive(Debug, Clone)]
+pub enum Pids {
+    /// The node's.
+    Node,
+    /// One of its own.
+    Own,
+    /// That of this process.
+    Of(Process),
+}
+
+impl Pids {
+    fn kind(&self) -> PidNamespace {
+        match self {
+            Self::Node => PidNamespace::PidShared,
+            Self::Own => PidNamespace::PidOwn,
+            Self::Of(_) => PidNamespace::PidJoined,
+        }
+    }
 }
 
 /// A guest that could not be started; nothing of it is left.
@@ -74,6 +97,9 @@ pub enum LaunchError {
         /// As asked for.
         count: usize,
     },
+    /// The process whose PID namespace it was to join has ended.
+    #[error("the process {0} whose PID namespace is shared has ended")]
+    PidTarget(i32),
     /// Its cgroup cannot be joined.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
@@ -95,13 +121,13 @@ fn path_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Laun
 
 /// Starts the guest and returns its process once its code is about to run.
 pub async fn launch(host: &Host, plan: LaunchPlan) -> Result<Process, LaunchError> {
-    let guest = plan.guest.clone();
+    let (guest, pids) = (plan.guest.clone(), plan.pids.kind());
     // Mounts and files are system calls that may wait for a disk.
     let begun = Instant::now();
     let gathered = tokio::task::spawn_blocking(move || gather(plan)).await.map_err(|_| LaunchError::Cancelled)?;
     let (spec, descriptors) = gathered?;
     let gathering = begun.elapsed();
-    let process = host.launch(&guest, &spec, descriptors).await?;
+    let process = host.launch(&guest, &spec, pids, descriptors).await?;
     tracing::debug!(gathering = ?gathering, launching = ?begun.elapsed().saturating_sub(gathering), "guest started");
     Ok(process)
 }
@@ -126,7 +152,12 @@ fn gather(plan: LaunchPlan) -> Result<Gathered, LaunchError> {
         spec.mounts.push(Mount { destination: mount.container_path.clone(), file });
     }
 
-    let places = spec.mounts.iter().map(|mount| (mount.destination.as_str(), mount.file));
+    if let Pids::Of(process) = &plan.pids {
+        let opened = process.open().map_err(path_error("opening a process, to share its PID namespace, of", &plan.code))?;
+        descriptors.push((DescriptorKind::PidTarget, opened.ok_or(LaunchError::PidTarget(process.pid))?));
+    }
+    let proc = spec.procfs.then_some(("/proc", false));
+    let places = spec.mounts.iter().map(|mount| (mount.destination.as_str(), mount.file)).chain(proc);
     let mount_points =
         mount_points::layer(&plan.mount_points, places).map_err(path_error("making mount points in", &plan.mount_points))?;
     let devices = devices::layer(&plan.devices).map_err(path_error("making devices in", &plan.devices))?;

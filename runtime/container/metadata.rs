@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::bind::Propagation;
+use crate::sandbox::NamespaceMode;
 use crate::store::{ContainerId, SandboxId};
 
 /// CRI's MountPropagation.
@@ -148,6 +149,18 @@ pub struct ContainerConfig {
     pub user: UserRequest,
     /// The root filesystem is read-only.
     pub readonly_rootfs: bool,
+    /// With whom the guest's PID namespace is shared; counts where the pod's handler shows `/proc`.
+    #[serde(default)]
+    pub pid: NamespaceMode,
+    /// The container whose PID namespace is joined.
+    #[serde(default)]
+    pub pid_target: String,
+    /// Hidden from the guest.
+    #[serde(default)]
+    pub masked_paths: Vec<String>,
+    /// Not to be changed by the guest.
+    #[serde(default)]
+    pub readonly_paths: Vec<String>,
     /// CRI's number of the stop signal; 0: the image's, else SIGTERM.
     pub stop_signal: i32,
 }
@@ -273,6 +286,10 @@ pub(crate) fn example_config() -> ContainerConfig {
         resources: None,
         user: UserRequest::default(),
         readonly_rootfs: false,
+        pid: NamespaceMode::Pod,
+        pid_target: String::new(),
+        masked_paths: Vec::new(),
+        readonly_paths: Vec::new(),
         stop_signal: 0,
     }
 }

@@ -8,6 +8,7 @@ use super::entrypoint::{self, EntrypointError, Module, Program, Tree};
 use super::metadata::{ContainerConfig, ContainerMetadata, ProcessSpec};
 use super::mounts::clean;
 use super::user::{self, UserError};
+use crate::config::Config;
 use crate::sandbox::{NamespaceMode, SandboxMetadata};
 
 /// PATH of a guest where neither image nor pod sets one; what Docker and containerd set.
@@ -94,9 +95,7 @@ pub fn search_path(env: &[String]) -> &str {
 }
 
 /// What the supervisor is sent, but for mounts and streams, which go with their descriptors.
-///
-/// `max_open_files`: `[limits] max_open_files`.
-pub fn guest_spec(container: &ContainerMetadata, sandbox: &SandboxMetadata, max_open_files: u64) -> GuestSpec {
+pub fn guest_spec(container: &ContainerMetadata, sandbox: &SandboxMetadata, config: &Config) -> GuestSpec {
     let process = &container.process;
     let mut env = process.env.clone();
     if container.config.tty {
@@ -113,11 +112,14 @@ pub fn guest_spec(container: &ContainerMetadata, sandbox: &SandboxMetadata, max_
         root_readonly: container.config.readonly_rootfs,
         termination_message_path: process.termination_message_path.clone(),
         host_network: sandbox.config.host_network(),
-        max_open_files,
+        max_open_files: config.limits.max_open_files,
         host_ipc: sandbox.config.namespaces.ipc == NamespaceMode::Node,
         // A pod on the node's network has the node's host name, as everywhere.
         host_uts: sandbox.config.host_network(),
         stdin_once: container.config.stdin_once,
+        procfs: config.handlers.get(&sandbox.config.handler).is_some_and(|handler| handler.procfs),
+        masked_paths: container.config.masked_paths.clone(),
+        readonly_paths: container.config.readonly_paths.clone(),
         ..GuestSpec::default()
     }
 }
@@ -319,10 +321,10 @@ mod tests {
     fn a_pod_on_the_nodes_network_has_the_nodes_host_name() {
         let mut sandbox = crate::sandbox::metadata::example("s");
         let container = example("c", "s");
-        let spec = guest_spec(&container, &sandbox, 1024);
+        let spec = guest_spec(&container, &sandbox, &Config::default());
         assert!(!spec.host_network && !spec.host_uts && spec.hostname == "web");
         sandbox.config.namespaces.network = NamespaceMode::Node;
-        let spec = guest_spec(&container, &sandbox, 1024);
+        let spec = guest_spec(&container, &sandbox, &Config::default());
         assert!(spec.host_network && spec.host_uts);
     }
 }

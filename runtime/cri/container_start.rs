@@ -8,13 +8,14 @@ use wasm_host::protocol::CodeKind;
 
 use super::error::Error;
 use crate::cgroup::Limits;
-use crate::container::launch::{self, LaunchPlan};
+use crate::container::launch::{self, LaunchPlan, Pids};
 use crate::container::{
-    Container, ContainerEvent, ContainerState, Exit, ResolvedMount, Resources, bind::MountPlan, directory, spec,
+    Container, ContainerEvent, ContainerMetadata, ContainerState, Exit, ResolvedMount, Resources, bind::MountPlan, directory,
+    spec,
 };
 use crate::host::Process;
 use crate::proto::runtime::v1::{StartContainerRequest, StartContainerResponse};
-use crate::sandbox::{Sandbox, network};
+use crate::sandbox::{NamespaceMode, Sandbox, init, network};
 use crate::state::Runtime;
 use crate::store::chain;
 
@@ -56,8 +57,9 @@ async fn run(runtime: &Runtime, container: &Arc<Container>) -> Result<(), Error>
 async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> Result<Process, Error> {
     let metadata = container.metadata();
     let code = runtime.images.code(&metadata.process.module_digest).await?;
-    let mut spec = spec::guest_spec(metadata, sandbox.metadata(), runtime.config.limits.max_open_files);
+    let mut spec = spec::guest_spec(metadata, sandbox.metadata(), &runtime.config);
     spec.set_kind(code_kind(&metadata.process.module, &code.report)?);
+    let pids = if spec.procfs { pids(runtime, metadata, sandbox).await? } else { Pids::Node };
     let cgroup = runtime.cgroup_of(container);
     if let Some(cgroup) = cgroup.clone() {
         let cgroups = runtime.cgroups.clone();
@@ -80,8 +82,30 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
         stdin_fifo: container.stdin_fifo(&runtime.config.state),
         tty: metadata.config.tty,
         devices: runtime.config.root.join("devices"),
+        pids,
     };
     Ok(launch::launch(&runtime.host, plan).await?)
+}
+
+/// CRI's NamespaceOption.pid.
+async fn pids(runtime: &Runtime, metadata: &ContainerMetadata, sandbox: &Sandbox) -> Result<Pids, Error> {
+    Ok(match metadata.config.pid {
+        NamespaceMode::Node => Pids::Node,
+        NamespaceMode::Container => Pids::Own,
+        NamespaceMode::Pod => Pids::Of(init::ensure(runtime, sandbox).await?),
+        NamespaceMode::Target => {
+            let id = metadata.config.pid_target.as_str();
+            let target = runtime.containers.find(id).map_err(Error::lookup("container", id))?;
+            if target.metadata().sandbox != metadata.sandbox {
+                return Err(Error::Invalid(format!("the container {id} whose PID namespace is to be shared is of another pod")));
+            }
+            let process = target.status().process.filter(|_| target.state() == ContainerState::Running);
+            let process = process.ok_or_else(|| {
+                Error::Precondition(format!("the container {id} whose PID namespace is to be shared does not run"))
+            })?;
+            Pids::Of(process)
+        }
+    })
 }
 
 /// Written whatever was asked for: guests would inherit the supervisor's own value, which protects it from the OOM killer.

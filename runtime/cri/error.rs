@@ -17,6 +17,7 @@ use crate::host::HostError;
 use crate::network::bandwidth::BandwidthError;
 use crate::network::{NetnsError, NetworkError};
 use crate::sandbox::files::FileError;
+use crate::sandbox::init::InitError;
 use crate::sandbox::release::ReleaseError;
 use crate::sandbox::sysctls::SysctlError;
 use crate::state::Lost;
@@ -112,6 +113,9 @@ pub enum Error {
     /// A container's removal.
     #[error(transparent)]
     ContainerRemove(#[from] ContainerRemoveError),
+    /// A pod's first process.
+    #[error(transparent)]
+    Init(#[from] InitError),
     /// A sandbox's stop or removal.
     #[error(transparent)]
     Release(#[from] ReleaseError),
@@ -191,6 +195,9 @@ impl Error {
             Self::Stop(error) => stop_code(error),
             Self::ContainerRemove(ContainerRemoveError::Stop(error)) => stop_code(error),
             Self::ContainerRemove(ContainerRemoveError::ShuttingDown) => Code::Unavailable,
+            Self::Init(InitError::Host(error)) => host_code(error),
+            Self::Init(InitError::Cgroup(error)) => cgroup_code(error),
+            Self::Init(InitError::Path(_)) => Code::Internal,
             Self::Release(ReleaseError::Container { source, .. }) => stop_code(source),
             Self::Release(ReleaseError::ShuttingDown) => Code::Unavailable,
             Self::Release(ReleaseError::TimedOut(_)) => Code::DeadlineExceeded,
@@ -257,6 +264,7 @@ fn launch_code(error: &LaunchError) -> Code {
         LaunchError::Cgroup(error) => cgroup_code(error),
         LaunchError::Host(error) => host_code(error),
         LaunchError::Cancelled => Code::Unavailable,
+        LaunchError::PidTarget(_) => Code::FailedPrecondition,
         LaunchError::Path { .. } | LaunchError::Network(_) => Code::Internal,
     }
 }

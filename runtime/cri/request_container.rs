@@ -5,7 +5,8 @@
 //! looked at: docs/cri.md lists each field.
 
 use super::error::Error;
-use crate::container::{ContainerConfig, ImageName, MountPropagation, MountRequest, Resources, UserRequest};
+use super::request_sandbox;
+use crate::container::{ContainerConfig, ImageName, MountPropagation, MountRequest, Resources, UserRequest, mounts};
 use crate::proto::runtime::v1 as cri;
 
 /// Converts and checks.
@@ -23,6 +24,7 @@ pub fn config(config: Option<cri::ContainerConfig>) -> Result<ContainerConfig, E
     let linux = config.linux.unwrap_or_default();
     let security = linux.security_context.unwrap_or_default();
     refuse_apparmor(&security)?;
+    let namespaces = request_sandbox::namespaces(security.namespace_options.clone())?;
     Ok(ContainerConfig {
         name: metadata.name,
         attempt: metadata.attempt,
@@ -41,6 +43,10 @@ pub fn config(config: Option<cri::ContainerConfig>) -> Result<ContainerConfig, E
         resources: linux.resources.map(resources),
         user: user(&security),
         readonly_rootfs: security.readonly_rootfs,
+        pid: namespaces.pid,
+        pid_target: namespaces.target_id,
+        masked_paths: paths(security.masked_paths)?,
+        readonly_paths: paths(security.readonly_paths)?,
         stop_signal,
     })
 }
@@ -54,6 +60,12 @@ pub fn image(image: Option<cri::ImageSpec>) -> Result<ImageName, Error> {
         annotations: image.annotations.into_iter().collect(),
         runtime_handler: image.runtime_handler,
     })
+}
+
+/// Paths that are hidden or protected: absolute, without `..`.
+fn paths(paths: Vec<String>) -> Result<Vec<String>, Error> {
+    let clean = |path: String| mounts::clean(&path).ok_or_else(|| invalid(format!("the path {path:?} is not absolute")));
+    paths.into_iter().map(clean).collect()
 }
 
 fn env(env: cri::KeyValue) -> Result<(String, String), Error> {

@@ -82,7 +82,7 @@ fn port(port: cri::PortMapping) -> Result<PortMapping, Error> {
     })
 }
 
-fn namespaces(options: Option<cri::NamespaceOption>) -> Result<Namespaces, Error> {
+pub(super) fn namespaces(options: Option<cri::NamespaceOption>) -> Result<Namespaces, Error> {
     let Some(options) = options else { return Ok(Namespaces::default()) };
     if options.userns_options.as_ref().is_some_and(|userns| userns.mode() != cri::NamespaceMode::Node) {
         return Err(Error::Invalid("user namespaces are not supported: run the pod with hostUsers: true".to_owned()));

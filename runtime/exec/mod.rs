@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use images::{CodeError, CompileError};
 use thiserror::Error;
 use tokio::sync::oneshot;
-use wasm_host::protocol::{DescriptorKind, ExitRecord, GuestSpec, StreamKind};
+use wasm_host::protocol::{DescriptorKind, ExitRecord, GuestSpec, PidNamespace, StreamKind};
 
 use crate::cgroup::CgroupError;
 use crate::container::entrypoint::EntrypointError;
@@ -201,7 +201,7 @@ pub async fn start(
         Err(error) => return Err(ExecError::Code(error)),
     };
     let sandbox = runtime.sandboxes.find(container.metadata().sandbox.as_str()).map_err(|_| not_running(container))?;
-    let mut spec = spec::guest_spec(container.metadata(), sandbox.metadata(), runtime.config.limits.max_open_files);
+    let mut spec = spec::guest_spec(container.metadata(), sandbox.metadata(), &runtime.config);
     let kind = code_kind(&code.report).map_err(|reason| ExecError::NoCommand { name: name(), reason })?;
     spec.set_kind(kind);
     spec.args = program.args;
@@ -236,7 +236,7 @@ async fn launch(
     // Its caller may go away meanwhile; then what was started must be ended all the same.
     let (task, name) = (Arc::clone(runtime), guest.clone());
     let started = runtime.run_to_end(async move {
-        match task.host.launch(&name, &spec, descriptors).await {
+        match task.host.launch(&name, &spec, PidNamespace::PidJoined, descriptors).await {
             Ok(process) => {
                 if let Some(entry) = task.execs.lock().get_mut(&name) {
                     entry.process = Some(process.clone());

@@ -26,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wasm_host::exit_record::{self, Directory};
 use wasm_host::protocol::{
-    self, DescriptorKind, ExitRecord, GuestControl, GuestSpec, Launch, ReopenLog, Resize, Tap, guest_control, reply, request,
+    self, DescriptorKind, ExitRecord, GuestControl, GuestSpec, Launch, PidNamespace, ReopenLog, Resize, Tap, guest_control,
+    reply, request,
 };
 
 use crate::cgroup::Cgroup;
@@ -171,18 +172,22 @@ impl Host {
         self.0.current.borrow().as_ref().map(|connection| connection.welcome().engine_fingerprint.clone())
     }
 
-    /// Starts a guest. When this returns its code is about to run, or nothing of it is left.
+    /// Starts a guest, in the PID namespace that `pids` says. When this returns its code is about to run, or nothing of it is left.
     pub async fn launch(
         &self,
         guest: &str,
         spec: &GuestSpec,
+        pids: PidNamespace,
         mut descriptors: Vec<(DescriptorKind, OwnedFd)>,
     ) -> Result<Process, HostError> {
         let spec = memfd(spec).map_err(system("writing the specification"))?;
         descriptors.push((DescriptorKind::Spec, spec));
         let connection = self.0.current.borrow().clone().ok_or(HostError::NotRunning)?;
-        let launch =
-            Launch { guest: guest.to_owned(), descriptors: descriptors.iter().map(|(kind, _)| i32::from(*kind)).collect() };
+        let launch = Launch {
+            guest: guest.to_owned(),
+            descriptors: descriptors.iter().map(|(kind, _)| i32::from(*kind)).collect(),
+            pid_namespace: pids.into(),
+        };
         lock(&self.0.told).remove(guest);
         let descriptors = descriptors.into_iter().map(|(_, descriptor)| descriptor).collect();
         match connection.call(request::Body::Launch(launch), descriptors, LAUNCH_DEADLINE, "a launch").await? {
@@ -215,6 +220,12 @@ impl Host {
             }
         }
         Ok(seen)
+    }
+
+    /// A guest, as its files and its process show it; `None`: there is none that lives.
+    pub fn look(&self, guest: &str) -> Option<Process> {
+        let exit_record::Seen::Started(started, _) = self.0.guests.seen(guest) else { return None };
+        Some(Process::from(started)).filter(Process::is_alive)
     }
 
     /// Sends a signal; a process that has ended is no error.

@@ -27,9 +27,10 @@ impl fmt::Display for SandboxName {
 }
 
 /// CRI's NamespaceMode: with whom a namespace is shared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NamespaceMode {
     /// With the pod's other containers.
+    #[default]
     Pod,
     /// With nobody.
     Container,
@@ -44,7 +45,7 @@ pub enum NamespaceMode {
 pub struct Namespaces {
     /// Pod or Node.
     pub network: NamespaceMode,
-    /// Recorded; a guest sees no process but itself in any mode.
+    /// Recorded; containers have a mode of their own.
     pub pid: NamespaceMode,
     /// Pod or Node.
     pub ipc: NamespaceMode,

@@ -6,6 +6,7 @@
 //! gives back what a sandbox holds.
 
 pub mod files;
+pub mod init;
 pub mod metadata;
 pub mod network;
 pub mod release;
@@ -62,6 +63,8 @@ pub struct Sandbox {
     store: Arc<Store>,
     /// Held shared while a container is created or started in it, and alone while the sandbox is stopped or removed.
     pub operation: tokio::sync::RwLock<()>,
+    /// Held while its first process is looked for and started.
+    init: tokio::sync::Mutex<()>,
 }
 
 impl Sandbox {
@@ -73,6 +76,7 @@ impl Sandbox {
             containers: Mutex::default(),
             store,
             operation: tokio::sync::RwLock::new(()),
+            init: tokio::sync::Mutex::new(()),
         })
     }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::files::{self, FileError};
+use super::init::{self, InitError};
 use super::{ChangeError, Held, Sandbox, SandboxEvent, SandboxState, network};
-use crate::cgroup::CgroupError;
+use crate::cgroup::{Cgroup, CgroupError};
 use crate::container::release::RemoveError as ContainerRemoveError;
 use crate::container::stop::{self, StopError};
 use crate::network::{NetworkError, netns, netns::NetnsError};
@@ -43,6 +44,9 @@ pub enum ReleaseError {
     /// Its network namespace stays.
     #[error("cannot remove the pod's network namespace")]
     Namespace(#[from] NetnsError),
+    /// Its first process stays.
+    #[error(transparent)]
+    Init(#[from] InitError),
     /// Its cgroup stays.
     #[error("cannot remove the pod's cgroup")]
     Cgroup(#[from] CgroupError),
@@ -75,6 +79,7 @@ pub async fn stop(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseErr
             .map_err(|source| ReleaseError::Container { id: container.id().to_string(), source })
     });
     join_all(stops).await.into_iter().collect::<Result<(), _>>()?;
+    init::end(runtime, sandbox)?;
     if sandbox.state() != SandboxState::Creating {
         // Before the network goes: should that fail, the pod is not ready all the same, and the kubelet's next call goes on.
         sandbox.apply(SandboxEvent::Stopped)?;
@@ -117,7 +122,12 @@ async fn release(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseErro
         let state = runtime.config.state.clone();
         let id = sandbox.id().clone();
         let cgroup = runtime.cgroup_of_sandbox(sandbox);
+        let of_init = init::cgroup(runtime, sandbox).map_err(InitError::from)?.filter(Cgroup::exists);
         blocking(move || {
+            if let Some(cgroup) = of_init {
+                cgroup.kill()?;
+                cgroup.remove()?;
+            }
             if let Some(cgroup) = cgroup {
                 cgroup.remove()?;
             }

@@ -92,7 +92,10 @@ pub(crate) fn negotiate(door: Door, method: &Method, headers: &HeaderMap) -> Res
         return websocket(known, method, headers);
     }
     if !words(headers, &UPGRADE).any(|word| word.eq_ignore_ascii_case("spdy/3.1")) {
-        return Err(declined(StatusCode::BAD_REQUEST, "unable to upgrade: the header Upgrade names neither SPDY/3.1 nor websocket"));
+        return Err(declined(
+            StatusCode::BAD_REQUEST,
+            "unable to upgrade: the header Upgrade names neither SPDY/3.1 nor websocket",
+        ));
     }
     let offers: Vec<_> = words(headers, &STREAM_PROTOCOL).collect();
     if offers.is_empty() {

@@ -106,7 +106,7 @@ fn a_bare_artifact_can_be_run_again_by_its_path() {
 #[test]
 fn a_program_that_a_volume_brings_or_the_container_has_written_is_compiled_when_it_is_first_run() {
     let Some(probe) = PROBE.wasm() else { return };
-    let Some(node) = Node::with(&[PROBE]) else { return };
+    let Some(mut node) = Node::with(&[PROBE]) else { return };
     let pod = node.pod("web");
     let volume = node.place.directory("volumes/tools");
     std::fs::write(volume.join("tool"), &probe).unwrap();
@@ -121,6 +121,10 @@ fn a_program_that_a_volume_brings_or_the_container_has_written_is_compiled_when_
     assert_eq!(node.exec(&id, &words("/tools/tool exit 7")).exit_code, 1, "a component says 0 or 1");
     std::fs::write(volume.join("tool"), wat::parse_str(r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32))) (memory (export "memory") 1) (func (export "_start") i32.const 42 call $exit))"#).unwrap()).unwrap();
     assert_eq!(node.exec(&id, &["/tools/tool"]).exit_code, 42);
+    // No image keeps this code, so it goes with the daemon that knew the files.
+    node.restart_daemon();
+    assert_eq!(node.exec(&id, &["/tools/tool"]).exit_code, 42);
+    node.restart_daemon();
     node.finish();
 }
 

@@ -57,7 +57,7 @@ pub fn load(engine: &Engine, kind: CodeKind, descriptor: OwnedFd) -> Result<Code
             unsafe { Module::deserialize_open_file(engine, file) }.map(Code::Module).map_err(mismatch)
         }
         CodeKind::ComponentCommand => component(engine, &file)?.map(Code::Component).map_err(mismatch),
-        CodeKind::CodeUnspecified => Err(LoadError::NoKind),
+        CodeKind::CodeUnspecified | CodeKind::Init => Err(LoadError::NoKind),
     }
 }
 

@@ -14,7 +14,7 @@ pub struct Descriptors {
     /// memfd with the encoded `GuestSpec`.
     pub spec: OwnedFd,
     /// Compiled code.
-    pub code: OwnedFd,
+    pub code: Option<OwnedFd>,
     /// The CRI log.
     pub log: Option<OwnedFd>,
     /// Standard streams that bypass the log.
@@ -29,6 +29,8 @@ pub struct Descriptors {
     pub master: Option<OwnedFd>,
     /// `memory.oom_control` or `memory.events` of the container's cgroup.
     pub oom_events: Option<OwnedFd>,
+    /// pidfd of a process whose PID namespace is joined.
+    pub pid_target: Option<OwnedFd>,
     /// What the jail uses up.
     pub places: Places,
 }
@@ -65,7 +67,7 @@ impl Descriptors {
         }
         let (mut spec, mut code, mut log, mut oom_events) = (None, None, None, None);
         let (mut stdin, mut stdout, mut stderr) = (None, None, None);
-        let (mut terminal, mut master) = (None, None);
+        let (mut terminal, mut master, mut pid_target) = (None, None, None);
         let mut places = Places::default();
         for (index, (&kind, descriptor)) in launch.descriptors.iter().zip(arrived).enumerate() {
             let slot = match DescriptorKind::try_from(kind) {
@@ -89,6 +91,7 @@ impl Descriptors {
                 Ok(DescriptorKind::Target) => &mut places.target,
                 Ok(DescriptorKind::Terminal) => &mut terminal,
                 Ok(DescriptorKind::TerminalMaster) => &mut master,
+                Ok(DescriptorKind::PidTarget) => &mut pid_target,
                 Ok(DescriptorKind::DescriptorUnspecified) | Err(_) => return Err(MalformedLaunch::Kind { index, kind }),
             };
             if slot.replace(descriptor).is_some() {
@@ -97,7 +100,7 @@ impl Descriptors {
         }
         Ok(Self {
             spec: spec.ok_or(MalformedLaunch::Missing("SPEC"))?,
-            code: code.ok_or(MalformedLaunch::Missing("CODE"))?,
+            code,
             log,
             stdin,
             stdout,
@@ -105,14 +108,16 @@ impl Descriptors {
             terminal,
             master,
             oom_events,
+            pid_target,
             places,
         })
     }
 
     /// Their numbers, for [`keep_only`].
     pub fn numbers(&self) -> impl Iterator<Item = RawFd> + '_ {
-        [&self.spec, &self.code]
+        [&self.spec]
             .into_iter()
+            .chain(&self.code)
             .chain(&self.log)
             .chain([&self.stdin, &self.stdout, &self.stderr, &self.terminal, &self.master].into_iter().flatten())
             .chain(&self.places.target)

@@ -9,6 +9,7 @@ mod descriptors;
 mod filesystem;
 mod mounts;
 mod privileges;
+mod proc;
 mod syscalls;
 
 use std::io;
@@ -84,7 +85,21 @@ pub fn enter(spec: &GuestSpec, places: Places, filter: &Filter) -> Result<(), Ja
         }
         unshare(spec)?;
         mounts::enter_root(spec, places.root, places.mounts)?;
+        proc::mount(spec)?;
+        proc::protect(spec)?;
     }
+    privileges::limit(spec)?;
+    privileges::drop_all(spec)?;
+    filesystem::restrict()?;
+    filter.apply()
+}
+
+/// Locks the calling process in with nothing: an empty root of its own, and no privileges.
+pub fn enter_nothing(spec: &GuestSpec, null: &OwnedFd, filter: &Filter) -> Result<(), JailError> {
+    let failed = |error: rustix::io::Errno| JailError::new("closing the supervisor's output", error);
+    rustix::stdio::dup2_stdout(null).and_then(|()| rustix::stdio::dup2_stderr(null)).map_err(failed)?;
+    unshare(spec)?;
+    mounts::enter_empty()?;
     privileges::limit(spec)?;
     privileges::drop_all(spec)?;
     filesystem::restrict()?;

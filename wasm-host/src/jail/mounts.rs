@@ -66,6 +66,13 @@ pub(super) fn enter_root(spec: &GuestSpec, root: Option<OwnedFd>, mounts: Vec<Ow
     Ok(())
 }
 
+/// Leaves every file behind: the root is the empty directory in which others attach theirs.
+pub(super) fn enter_empty() -> Result<(), JailError> {
+    let root = open_tree(Path::new(ROOT)).map_err(|error| JailError::new("opening an empty directory", error))?;
+    attach(root.as_fd(), Path::new(ROOT)).map_err(|error| JailError::new("attaching an empty directory", error))?;
+    pivot(Path::new(ROOT))
+}
+
 /// Makes `new_root` the root and lets go of the old one.
 fn pivot(new_root: &Path) -> Result<(), JailError> {
     let failed = |error: Errno| JailError::new("changing the root", error);
@@ -76,12 +83,12 @@ fn pivot(new_root: &Path) -> Result<(), JailError> {
     rustix::process::chdir("/").map_err(failed)
 }
 
-fn open_tree(path: &Path) -> Result<OwnedFd, Errno> {
+pub(super) fn open_tree(path: &Path) -> Result<OwnedFd, Errno> {
     use rustix::mount::OpenTreeFlags;
     rustix::mount::open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
 }
 
-fn attach(tree: std::os::fd::BorrowedFd<'_>, destination: &Path) -> Result<(), Errno> {
+pub(super) fn attach(tree: std::os::fd::BorrowedFd<'_>, destination: &Path) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
     rustix::mount::move_mount(tree, "", CWD, destination, flags)
 }
@@ -103,7 +110,7 @@ fn mount_point(mount: &Mount) -> io::Result<()> {
 
 /// `mount_setattr(2)`, which rustix has not: read-only for this mount alone, not for what is mounted below.
 #[allow(unsafe_code, reason = "rustix has no mount_setattr")]
-fn set_readonly(path: &Path) -> io::Result<()> {
+pub(super) fn set_readonly(path: &Path) -> io::Result<()> {
     let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).map_err(io::Error::other)?;
     let attributes = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
     // SAFETY: the path is NUL-terminated, and the kernel reads no more of the structure than the size that is told.

@@ -43,6 +43,12 @@ extern "C" fn on_sigterm(_: libc::c_int) {
 
 /// Ends the process by SIGTERM: at once, or when the handler that calls this returns.
 pub(super) fn end() {
-    // SAFETY: raise is safe at any moment.
-    unsafe { libc::raise(libc::SIGTERM) };
+    // The first process of a PID namespace is not ended by a signal that it has no handler for; its status says the same.
+    // SAFETY: getpid, _exit and raise are safe at any moment.
+    unsafe {
+        if libc::getpid() == 1 {
+            libc::_exit(128 + libc::SIGTERM);
+        }
+        libc::raise(libc::SIGTERM);
+    }
 }

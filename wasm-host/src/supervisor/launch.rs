@@ -20,11 +20,11 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::guests::{Guest, kills};
-use super::{Source, Supervisor};
+use super::{Source, Supervisor, init, title};
 use crate::exit_record::{is_valid_name, start_ticks};
 use crate::guest::{self, GuestIo};
 use crate::jail::{self, Descriptors, keep_only};
-use crate::protocol::{self, Failure, GuestSpec, Launch, Reply, Started, reply};
+use crate::protocol::{self, CodeKind, Failure, GuestSpec, Launch, PidNamespace, Reply, Started, reply};
 
 /// Status of a child that could not become a guest. Its report, sent before, says why; no one reads the number.
 const NOT_STARTED: i32 = 128;
@@ -53,7 +53,7 @@ impl Supervisor {
             });
         }
         let descriptors = Descriptors::sort(launch, arrived).map_err(|error| Failure { message: error.to_string(), errno: 0 })?;
-        let started = self.start(name, descriptors).inspect_err(|_| {
+        let started = self.start(name, launch.pid_namespace(), descriptors).inspect_err(|_| {
             // Whatever was made of the guest's files; what cannot be deleted now is found by the daemon's next scan.
             let _ = self.directory.forget(name);
         })?;
@@ -72,7 +72,7 @@ impl Supervisor {
         Ok(())
     }
 
-    fn start(&self, name: &str, mut descriptors: Descriptors) -> Result<Guest, Failure> {
+    fn start(&self, name: &str, pids: PidNamespace, mut descriptors: Descriptors) -> Result<Guest, Failure> {
         let outcome = self.directory.create_outcome(name).map_err(|error| failure("making the outcome file", &error))?;
         let control = control_socket(name).map_err(|error| failure("making the control socket", &error))?;
         let flags = SocketFlags::CLOEXEC;
@@ -80,8 +80,11 @@ impl Supervisor {
             .map_err(|error| failure("making a socket pair", &error.into()))?;
         let oom_events = descriptors.oom_events.take();
         let kills_before = oom_events.as_ref().map_or(0, kills);
+        let pid_target = descriptors.pid_target.take();
+        let pid_target = descriptors.places.target.as_ref().or(pid_target.as_ref()).map(|target| target.try_clone());
+        let pid_target = pid_target.transpose().map_err(|error| failure("copying a descriptor", &error))?;
         let child = Child { descriptors, outcome, control, report: report_end };
-        let pid = self.fork(child).map_err(|error| failure("forking", &error))?;
+        let pid = self.pids.fork(pids, pid_target, || self.fork(child)).map_err(|error| failure("forking", &error))?;
         let process = rustix::process::pidfd_open(pid, PidfdFlags::empty())
             .map_err(|error| failure("opening the guest's process", &error.into()))?;
         let started = Started {
@@ -170,8 +173,23 @@ impl Child {
         if let Err(error) = jail::join(&self.descriptors.places.cgroups) {
             return refuse(chain(&error), error.errno());
         }
+        if spec.procfs {
+            // While /proc is still the one in which this process finds itself.
+            title::set(&spec.args);
+        }
+        if spec.kind() == CodeKind::Init {
+            return match init::enter(&spec, &supervisor.null, &supervisor.filter) {
+                Ok(()) if may_go(&report) => {
+                    tell(reply::Body::Started(Started::default()));
+                    init::wait_for_ever()
+                }
+                Ok(()) => NOT_STARTED,
+                Err(error) => refuse(chain(&error), error.errno()),
+            };
+        }
         // Before the jail: wasmtime opens a component's code by its path in /proc.
-        let code = match guest::load(supervisor.prepared.engine(), spec.kind(), self.descriptors.code) {
+        let Some(code) = self.descriptors.code else { return refuse("no compiled code came along".to_owned(), 0) };
+        let code = match guest::load(supervisor.prepared.engine(), spec.kind(), code) {
             Ok(code) => code,
             Err(error) => return refuse(chain(&error), 0),
         };
@@ -188,7 +206,7 @@ impl Child {
             return refuse(chain(&error), error.errno());
         }
         // Nothing of the guest runs before its process is on record.
-        if !matches!(protocol::receive::<Started>(report.as_fd()), Ok(Some(_))) {
+        if !may_go(&report) {
             return NOT_STARTED;
         }
         let io = GuestIo {
@@ -203,6 +221,11 @@ impl Child {
         };
         guest::run(&supervisor.prepared, &spec, code, io, || tell(reply::Body::Started(Started::default())))
     }
+}
+
+/// Waits until the supervisor has recorded the process. `false`: it has gone.
+fn may_go(report: &OwnedFd) -> bool {
+    matches!(protocol::receive::<Started>(report.as_fd()), Ok(Some(_)))
 }
 
 /// An error with what caused it, for an operator.

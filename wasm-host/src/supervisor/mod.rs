@@ -6,8 +6,11 @@
 
 mod connection;
 mod guests;
+mod init;
 mod launch;
+mod pids;
 mod setup;
+mod title;
 
 use std::collections::HashMap;
 use std::io;
@@ -23,6 +26,7 @@ use crate::guest::{PrepareError, Prepared};
 use crate::jail::{Filter, JailError};
 use connection::Connection;
 use guests::Guest;
+use pids::Pids;
 
 /// Where a supervisor finds its places.
 #[derive(Debug, Clone)]
@@ -85,6 +89,7 @@ struct Supervisor {
     /// What a guest process has for the supervisor's own output.
     null: OwnedFd,
     filter: Filter,
+    pids: Pids,
     directory: Directory,
     listener: OwnedFd,
     epoll: OwnedFd,

@@ -9,6 +9,7 @@ use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use super::pids::Pids;
 use super::{Options, Supervisor, SupervisorError, system};
 use crate::engine;
 use crate::exit_record::Directory;
@@ -62,6 +63,7 @@ pub(super) fn prepare(options: &Options) -> Result<Supervisor, SupervisorError> 
     let listener = listen(&options.socket)?;
     let state = options.guests.parent().unwrap_or(Path::new("/"));
     let build = crate::protocol::build();
+    let pids = Pids::open().map_err(system("opening the PID namespace"))?;
     jail::private_root(state, &options.guests)?;
     // Sockets are bound by path, and a path relative to here is short whatever the state directory is called.
     rustix::process::chdir(jail::GUESTS).map_err(failed("entering the guests' directory"))?;
@@ -71,6 +73,7 @@ pub(super) fn prepare(options: &Options) -> Result<Supervisor, SupervisorError> 
         prepared,
         null,
         filter,
+        pids,
         directory,
         listener,
         epoll,
