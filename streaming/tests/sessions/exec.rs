@@ -1,11 +1,9 @@
 //! Exec and attach over SPDY, as kubelets speak it.
 
-mod support;
-
 use bytes::Bytes;
 use streaming::{Kind, Outcome};
-use support::spdy::{Client, Event};
-use support::{ALL, OUT, Rig, Run, TTY, digest, pattern, soon};
+use crate::support::spdy::{Client, Event};
+use crate::support::{ALL, OUT, Rig, Run, TTY, digest, pattern, soon};
 
 const V4: &str = "v4.channel.k8s.io";
 
