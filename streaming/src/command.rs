@@ -1,5 +1,6 @@
 //! One exec or attach: its streams are collected, the command runs between them, its outcome is told.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -48,11 +49,8 @@ pub(crate) async fn run<S: Sessions>(
         outcome = &mut work => outcome,
         // The connection is closed, the command goes on to its own end.
         () = link.gone.cancelled() => {
-            drop(link);
-            tokio::select! {
-                _ = work => (),
-                () = late(&stop, drain) => (),
-            }
+            drop((status, kept));
+            close_and_finish(link, work, &stop, drain).await;
             return;
         }
         reason = ended(server, &link, &stop) => {
@@ -62,14 +60,7 @@ pub(crate) async fn run<S: Sessions>(
             drop((status, kept));
             link.outbox.close();
             link.gone.cancel();
-            let close = timeout(drain + drain, link.close(drain));
-            let work = async {
-                tokio::select! {
-                    _ = work => (),
-                    () = late(&stop, drain) => (),
-                }
-            };
-            let _ = tokio::join!(close, work);
+            close_and_finish(link, work, &stop, drain).await;
             return;
         }
     };
@@ -89,6 +80,17 @@ pub(crate) async fn run<S: Sessions>(
             () = late(&stop, drain) => (),
         }
     }
+}
+
+/// Closes the connection of a client that is not waited for, while the command goes on to its own end.
+async fn close_and_finish(link: Link, work: Pin<&mut impl Future<Output = Outcome>>, stop: &CancellationToken, drain: Duration) {
+    let work = async {
+        tokio::select! {
+            _ = work => (),
+            () = late(stop, drain) => (),
+        }
+    };
+    let _ = tokio::join!(timeout(drain + drain, link.close(drain)), work);
 }
 
 async fn tell(status: &mut Output, style: Style, outcome: &Outcome) -> bool {

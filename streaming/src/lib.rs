@@ -26,6 +26,11 @@ mod status;
 mod spdy;
 mod websocket;
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+#[allow(missing_docs, reason = "for fuzz/ alone")]
+pub mod fuzzing;
+
 pub use config::{Config, TokenLimits};
 pub use server::Server;
 pub use sessions::{CommandStreams, Kind, Outcome, Sessions, TerminalSize, Wanted};

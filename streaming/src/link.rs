@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -24,14 +23,18 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// `reader` cancels `gone` when it ends; `writer` ends after [`Outbox::close`], or when it cannot write.
+    /// Starts the two tasks. `reader` cancels `gone` when it ends; `writer` ends after [`Outbox::close`], or when it cannot
+    /// write.
     pub(crate) fn new(
         outbox: Outbox,
         gone: CancellationToken,
         activity: Activity,
-        reader: JoinHandle<()>,
-        writer: JoinHandle<io::Result<()>>,
+        reader: impl Future<Output = ()> + Send + 'static,
+        writer: impl Future<Output = io::Result<()>> + Send + 'static,
     ) -> Self {
+        let nobody = gone.clone();
+        let writer = async move { writer.await.inspect_err(|_| nobody.cancel()) };
+        let (reader, writer) = (tokio::spawn(reader), tokio::spawn(writer));
         Self { outbox, gone, activity, reader: AbortOnDropHandle::new(reader), writer: AbortOnDropHandle::new(writer) }
     }
 

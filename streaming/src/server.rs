@@ -1,7 +1,7 @@
 //! The server: hands out paths, and serves whoever comes with one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -58,17 +58,17 @@ impl<S: Sessions> Server<S> {
             Kind::Exec => Door::Exec,
             Kind::Attach => Door::Attach,
         };
-        self.tokens().insert(door, Waiting::Command { command, wanted })
+        self.tokens().insert(door, Waiting::Command { command, wanted }, Instant::now())
     }
 
     /// The path of one port-forward. `ports` are those of the CRI request; only clients of the older WebSocket protocol,
     /// which cannot name a port themselves, need them.
     pub fn forward_url(&self, forward: S::Forward, ports: Vec<u16>) -> Result<String, UrlError> {
-        self.tokens().insert(Door::Forward, Waiting::Forward { forward, ports })
+        self.tokens().insert(Door::Forward, Waiting::Forward { forward, ports }, Instant::now())
     }
 
     pub(crate) fn take(&self, door: Door, token: Token) -> Option<Waiting<S>> {
-        self.tokens().take(door, token)
+        self.tokens().take(door, token, Instant::now())
     }
 
     fn tokens(&self) -> MutexGuard<'_, Tokens<Waiting<S>>> {

@@ -15,7 +15,7 @@ mod writer;
 pub(crate) use header::Headers;
 pub(crate) use reader::{Arrival, Desk, open};
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use {frame::Decoder, frame::Frame, header::HeaderError, header::HeaderReader};
+pub(crate) use {dictionary::dictionary, frame::Decoder, frame::Frame, header::HeaderError, header::HeaderReader};
 
 /// Why a stream or a session ends, as the wire says it (Draft 3, 2.6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! What a URL is good for: one request, by whoever comes first, within a minute.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use tokio::time::Instant;
 
 use crate::config::TokenLimits;
 
@@ -98,8 +98,7 @@ impl<T> Tokens<T> {
     }
 
     /// A path for one request.
-    pub(crate) fn insert(&mut self, door: Door, request: T) -> Result<String, UrlError> {
-        let now = Instant::now();
+    pub(crate) fn insert(&mut self, door: Door, request: T, now: Instant) -> Result<String, UrlError> {
         while let Some(&(expires, token)) = self.ages.first().filter(|(expires, _)| *expires <= now) {
             self.ages.remove(&(expires, token));
             self.waiting.remove(&token);
@@ -116,10 +115,10 @@ impl<T> Tokens<T> {
 
     /// The request of a token. The token is used up by this, whatever comes of the request, as in the reference server;
     /// also when it is brought to another path than its own, which opens nothing.
-    pub(crate) fn take(&mut self, door: Door, token: Token) -> Option<T> {
+    pub(crate) fn take(&mut self, door: Door, token: Token, now: Instant) -> Option<T> {
         let (expires, of, request) = self.waiting.remove(&token)?;
         self.ages.remove(&(expires, token));
-        (of == door && expires > Instant::now()).then_some(request)
+        (of == door && expires > now).then_some(request)
     }
 }
 
@@ -133,35 +132,34 @@ mod tests {
         Tokens::new(TokenLimits { lifetime: Duration::from_secs(60), waiting })
     }
 
-    fn take(tokens: &mut Tokens<u32>, path: &str) -> Option<u32> {
-        parse_path(path).and_then(|(door, token)| tokens.take(door, token))
+    fn take(tokens: &mut Tokens<u32>, path: &str, now: Instant) -> Option<u32> {
+        parse_path(path).and_then(|(door, token)| tokens.take(door, token, now))
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_token_opens_its_own_path_once_within_its_minute() {
-        let mut tokens = tokens(10);
-        let [exec, attach, old] = [1, 2, 3].map(|request| tokens.insert(Door::Exec, request).unwrap());
+    #[test]
+    fn a_token_opens_its_own_path_once_within_its_minute() {
+        let (mut tokens, now) = (tokens(10), Instant::now());
+        let [exec, attach, young, old] = [1, 2, 3, 4].map(|request| tokens.insert(Door::Exec, request, now).unwrap());
         assert!(exec.starts_with("/exec/") && exec.len() == 6 + 22, "{exec}");
-        assert_eq!(take(&mut tokens, &exec), Some(1));
-        assert_eq!(take(&mut tokens, &exec), None);
-        assert_eq!(take(&mut tokens, &attach.replace("exec", "attach")), None);
-        assert_eq!(take(&mut tokens, &attach), None);
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(take(&mut tokens, &old), None);
+        assert_eq!(take(&mut tokens, &exec, now), Some(1));
+        assert_eq!(take(&mut tokens, &exec, now), None);
+        assert_eq!(take(&mut tokens, &attach.replace("exec", "attach"), now), None);
+        assert_eq!(take(&mut tokens, &attach, now), None);
+        assert_eq!(take(&mut tokens, &young, now + Duration::from_millis(59_999)), Some(3));
+        assert_eq!(take(&mut tokens, &old, now + Duration::from_secs(60)), None);
         assert!(tokens.waiting.is_empty() && tokens.ages.is_empty());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn no_more_wait_than_the_limit_and_the_old_make_room() {
-        let mut tokens = tokens(3);
-        let paths: Vec<_> = (0..3).map(|request| tokens.insert(Door::Forward, request).unwrap()).collect();
-        assert_eq!(tokens.insert(Door::Forward, 3), Err(UrlError::Full(3)));
-        assert_eq!(take(&mut tokens, &paths[1]), Some(1));
-        let last = tokens.insert(Door::Forward, 4).unwrap();
-        tokio::time::advance(Duration::from_secs(30)).await;
-        assert_eq!(take(&mut tokens, &last), Some(4));
-        tokio::time::advance(Duration::from_secs(31)).await;
-        assert!((0..3).all(|request| tokens.insert(Door::Forward, request).is_ok()));
+    #[test]
+    fn no_more_wait_than_the_limit_and_the_old_make_room() {
+        let (mut tokens, now) = (tokens(3), Instant::now());
+        let paths: Vec<_> = (0..3).map(|request| tokens.insert(Door::Forward, request, now).unwrap()).collect();
+        assert_eq!(tokens.insert(Door::Forward, 3, now), Err(UrlError::Full(3)));
+        assert_eq!(take(&mut tokens, &paths[1], now), Some(1));
+        let last = tokens.insert(Door::Forward, 4, now).unwrap();
+        assert_eq!(take(&mut tokens, &last, now + Duration::from_secs(30)), Some(4));
+        let later = now + Duration::from_secs(61);
+        assert!((0..3).all(|request| tokens.insert(Door::Forward, request, later).is_ok()));
         assert_eq!(tokens.ages.len(), 3);
     }
 

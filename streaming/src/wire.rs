@@ -4,10 +4,8 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures_util::FutureExt;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio_rustls::server::TlsStream;
 
 /// A connection of the listener.
@@ -20,10 +18,7 @@ pub(crate) enum Wire {
 pub(crate) type WriteHalf = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// The half that one task reads.
-pub(crate) enum ReadHalf {
-    Tcp(OwnedReadHalf),
-    Other(Box<dyn AsyncRead + Send + Sync + Unpin>),
-}
+pub(crate) type ReadHalf = Box<dyn AsyncRead + Send + Sync + Unpin>;
 
 impl Wire {
     /// Its two halves.
@@ -31,7 +26,7 @@ impl Wire {
         match self {
             Self::Plain(tcp) => {
                 let (reading, writing) = tcp.into_split();
-                (ReadHalf::Tcp(reading), Box::new(writing))
+                (Box::new(reading), Box::new(writing))
             }
             Self::Tls(tls) => split(tls),
         }
@@ -41,31 +36,7 @@ impl Wire {
 /// The two halves of anything else.
 pub(crate) fn split(other: impl AsyncRead + AsyncWrite + Send + Sync + 'static) -> (ReadHalf, WriteHalf) {
     let (reading, writing) = tokio::io::split(other);
-    (ReadHalf::Other(Box::new(reading)), Box::new(writing))
-}
-
-impl ReadHalf {
-    /// Whether the client has closed or broken the connection, also where bytes that came before are still unread. Only
-    /// known of plain TCP.
-    pub(crate) fn hung_up(&self) -> bool {
-        match self {
-            Self::Tcp(tcp) => match tcp.ready(Interest::READABLE).now_or_never() {
-                Some(Ok(ready)) => ready.is_read_closed(),
-                Some(Err(_)) => true,
-                None => false,
-            },
-            Self::Other(_) => false,
-        }
-    }
-}
-
-impl AsyncRead for ReadHalf {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_read(context, buffer),
-            Self::Other(other) => Pin::new(other).poll_read(context, buffer),
-        }
-    }
+    (Box::new(reading), Box::new(writing))
 }
 
 impl AsyncRead for Wire {

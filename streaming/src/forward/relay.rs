@@ -66,7 +66,7 @@ pub(crate) async fn relay<S: Sessions>(server: &Server<S>, forward: &S::Forward,
         if well { Ok(()) } else { Err(()) }
     };
     let up = async { fail(up(&mut input, writing).await) };
-    let down = async { fail(down(output, reading).await) };
+    let down = async { fail(down(&output, reading).await).inspect(|()| hand.end()) };
     let _ = tokio::try_join!(up, down);
 }
 
@@ -88,7 +88,7 @@ async fn up(input: &mut Input, mut writing: OwnedWriteHalf) -> bool {
 
 /// The pod's bytes to the client; whether they ended in order. No buffer is held while there is nothing to read, nor room
 /// for it while the client does not read.
-async fn down(output: Output, reading: OwnedReadHalf) -> bool {
+async fn down(output: &Output, reading: OwnedReadHalf) -> bool {
     let mut buffer = BytesMut::new();
     loop {
         let readable = tokio::select! {

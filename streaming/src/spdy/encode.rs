@@ -42,6 +42,11 @@ pub(crate) fn ping(id: u32) -> Vec<u8> {
     control(6, &[&id.to_be_bytes()])
 }
 
+/// Settings, of which there are none: clients read them and do nothing.
+pub(crate) fn nothing() -> Vec<u8> {
+    control(4, &[&[0; 4]])
+}
+
 /// The last frame of a session; `last` is the last stream that was opened.
 pub(crate) fn go_away(last: u32, protocol_error: bool) -> Vec<u8> {
     control(7, &[&last.to_be_bytes(), &u32::from(protocol_error).to_be_bytes()])

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
@@ -15,15 +14,13 @@ use super::streams::{Found, Streams};
 use super::writer::{self, Control};
 use crate::config::Config;
 use crate::link::{Activity, Link};
-use crate::stream::{Filler, Input, Outbox, Output, Pool, outbox};
+use crate::stream::{Input, Outbox, Output, Pool, outbox};
 use crate::wire::{ReadHalf, WriteHalf};
 
 /// Demands that wait to be written. A client that asks for more and does not read waits itself.
 const DEMANDS: usize = 64;
 /// How much is read at once: at first, and when there is much to read.
 const READ: (usize, usize) = (4 * 1024, 128 * 1024);
-/// How often it is looked whether the client has hung up while a full stream keeps the reader from reading.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// Decides about new streams.
 pub(crate) trait Desk: Send + 'static {
@@ -55,10 +52,10 @@ pub(crate) fn open<D: Desk>(
     let (arrivals, arriving) = mpsc::channel(8);
     let (gone, activity) = (CancellationToken::new(), Activity::default());
     let last = Arc::new(AtomicU32::new(0));
-    let writer = tokio::spawn(writer::write(writing, outgoing, control, last.clone(), activity.clone()));
+    let writer = writer::write(writing, outgoing, control, last.clone(), activity.clone());
     let streams = Streams::new(desk.most(), config.stream_buffer, pool.clone(), outbox.clone(), gone.clone());
-    let reader = Reader { desk, streams, headers: HeaderReader::default(), demands, arrivals, last, leaving: false };
-    let reader = tokio::spawn(read(reader, reading, first, outbox.clone(), gone.clone(), activity.clone()));
+    let reader = Reader { desk, streams, headers: HeaderReader::default(), demands, arrivals, last, outbox: outbox.clone(), leaving: false };
+    let reader = read(reader, reading, first, gone.clone(), activity.clone());
     (Link::new(outbox, gone, activity, reader, writer), arriving)
 }
 
@@ -69,6 +66,7 @@ struct Reader<D: Desk> {
     demands: mpsc::Sender<Control>,
     arrivals: mpsc::Sender<Arrival<D::Ticket>>,
     last: Arc<AtomicU32>,
+    outbox: Outbox,
     /// The client has said that it opens no more streams.
     leaving: bool,
 }
@@ -91,7 +89,6 @@ async fn read<D: Desk>(
     mut reader: Reader<D>,
     mut wire: ReadHalf,
     first: Vec<u8>,
-    outbox: Outbox,
     gone: CancellationToken,
     activity: Activity,
 ) {
@@ -99,14 +96,14 @@ async fn read<D: Desk>(
     let _gone = gone.clone().drop_guard();
     let mut frames = Decoder::default();
     let mut buffer = vec![0; READ.0];
-    let mut result = reader.frames(&mut frames, &first, &wire).await;
+    let mut result = reader.frames(&mut frames, &first).await;
     while result.is_ok() {
         if reader.leaving && reader.streams.is_empty() {
-            outbox.close();
+            reader.outbox.close();
         }
         let Ok(read @ 1..) = wire.read(&mut buffer).await else { return };
         activity.touch();
-        result = reader.frames(&mut frames, buffer.get(..read).unwrap_or_default(), &wire).await;
+        result = reader.frames(&mut frames, buffer.get(..read).unwrap_or_default()).await;
         if read == buffer.len() && read < READ.1 {
             buffer.resize(READ.1, 0);
         }
@@ -125,10 +122,10 @@ async fn drain(wire: &mut ReadHalf, buffer: &mut [u8]) {
 }
 
 impl<D: Desk> Reader<D> {
-    async fn frames(&mut self, frames: &mut Decoder, mut bytes: &[u8], wire: &ReadHalf) -> Result<(), Broken> {
+    async fn frames(&mut self, frames: &mut Decoder, mut bytes: &[u8]) -> Result<(), Broken> {
         while let Some(frame) = frames.next(&mut bytes).map_err(|error| Broken::Protocol(error.to_string()))? {
             match frame {
-                Frame::Data { stream, bytes, fin } => self.data(stream, bytes, fin, wire).await?,
+                Frame::Data { stream, bytes, fin } => self.data(stream, bytes, fin).await?,
                 Frame::SynStream { stream, fin, unidirectional, block } => {
                     self.syn_stream(stream, fin, unidirectional, block).await?;
                 }
@@ -152,11 +149,11 @@ impl<D: Desk> Reader<D> {
         Ok(())
     }
 
-    async fn data(&mut self, stream: u32, bytes: &[u8], fin: bool, wire: &ReadHalf) -> Result<(), Broken> {
+    async fn data(&mut self, stream: u32, bytes: &[u8], fin: bool) -> Result<(), Broken> {
         match self.streams.find(stream) {
             Found::Open(filler) => {
                 for piece in bytes.chunks(crate::stream::PIECE) {
-                    push(filler, piece, wire).await?;
+                    self.outbox.push(filler, piece).await;
                 }
                 if fin {
                     self.streams.close(stream);
@@ -201,21 +198,5 @@ impl<D: Desk> Reader<D> {
     async fn refuse(&mut self, stream: u32, reason: Reason) -> Result<(), Broken> {
         self.streams.reset(stream);
         Ok(self.demands.send(Control::Reset(stream, reason)).await?)
-    }
-}
-
-/// Waits for room in the stream, and for nothing if the client has hung up meanwhile.
-async fn push(filler: &Filler, piece: &[u8], wire: &ReadHalf) -> Result<(), Broken> {
-    let mut push = std::pin::pin!(filler.push(piece));
-    loop {
-        tokio::select! {
-            biased;
-            () = &mut push => return Ok(()),
-            () = tokio::time::sleep(LOOK) => {
-                if wire.hung_up() {
-                    return Err(Broken::Unwritable);
-                }
-            }
-        }
     }
 }

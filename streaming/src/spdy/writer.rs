@@ -39,13 +39,16 @@ pub(crate) async fn write<W: AsyncWrite + Unpin>(
     let mut pieces: Vec<Piece> = Vec::with_capacity(AT_ONCE);
     let mut over = None;
     while over.is_none() {
-        let (mut data, mut bytes) = (0, 0);
+        let (mut data, mut bytes, mut nudge) = (0, 0, false);
         tokio::select! {
             biased;
             Some(control) = control.recv() => over = demand(control, &mut replied, &mut pieces),
-            message = outgoing.messages.recv() => over = give(message.unwrap_or(Message::Close), &mut data, &mut bytes, &mut pieces),
+            message = outgoing.messages.recv() => {
+                nudge = message == Some(Message::Nudge);
+                over = give(message.unwrap_or(Message::Close), &mut data, &mut bytes, &mut pieces);
+            }
         }
-        while over.is_none() && pieces.len() < AT_ONCE {
+        while over.is_none() && !nudge && pieces.len() < AT_ONCE {
             if let Ok(control) = control.try_recv() {
                 over = demand(control, &mut replied, &mut pieces);
             } else if let Ok(message) = outgoing.messages.try_recv() {
@@ -54,7 +57,11 @@ pub(crate) async fn write<W: AsyncWrite + Unpin>(
                 break;
             }
         }
-        write_all(&mut wire, &pieces, &activity).await?;
+        write_all(&mut wire, &pieces).await?;
+        // A nudge, which is alone, is no sign of life.
+        if !nudge {
+            activity.touch();
+        }
         pieces.clear();
         outgoing.sent(data, bytes);
     }
@@ -93,12 +100,13 @@ fn give(message: Message, sent: &mut usize, bytes: &mut usize, pieces: &mut Vec<
         }
         Message::End(stream) => pieces.push((Bytes::copy_from_slice(&encode::data(stream, 0, true)), Bytes::new())),
         Message::Reset(stream) => pieces.push((Bytes::from(encode::reset(stream, Reason::Cancel)), Bytes::new())),
+        Message::Nudge => pieces.push((Bytes::from(encode::nothing()), Bytes::new())),
         Message::Close => return Some(Over::Well),
     }
     None
 }
 
-async fn write_all<W: AsyncWrite + Unpin>(wire: &mut W, pieces: &[Piece], activity: &Activity) -> io::Result<()> {
+async fn write_all<W: AsyncWrite + Unpin>(wire: &mut W, pieces: &[Piece]) -> io::Result<()> {
     let mut slices = [IoSlice::new(&[]); 2 * AT_ONCE];
     for (slice, part) in slices.iter_mut().zip(pieces.iter().flat_map(|(head, data)| [head, data])) {
         *slice = IoSlice::new(part);
@@ -111,7 +119,6 @@ async fn write_all<W: AsyncWrite + Unpin>(wire: &mut W, pieces: &[Piece], activi
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        activity.touch();
         IoSlice::advance_slices(&mut left, written);
     }
     wire.flush().await

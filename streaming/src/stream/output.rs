@@ -4,15 +4,20 @@
 //! counted in bytes, and writers wait for their turn in the order in which they came, so no stream starves another.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::Filler;
+
 /// Bytes that wait to be sent on one connection. Enough for the socket's next write while the last one is under way.
 pub(crate) const WAITING: usize = 128 * 1024;
 /// What a message costs besides its bytes, so that a flood of single bytes is counted as what it takes.
 const COST: usize = 64;
+/// How often it is asked whether a client is still there whose bytes have no room.
+const NUDGE: Duration = Duration::from_secs(2);
 /// The longest piece; what Go's clients read at once.
 pub(crate) const PIECE: usize = 32 * 1024;
 
@@ -36,6 +41,8 @@ pub(crate) enum Message {
     End(u32),
     /// The stream is closed in both directions.
     Reset(u32),
+    /// Something that means nothing: see [`Outbox::push`].
+    Nudge,
     /// The session is over: say so to the client.
     Close,
 }
@@ -79,6 +86,25 @@ impl Outbox {
     /// One stream's writer. `reset` is cancelled when the client resets the stream or has gone.
     pub(crate) fn output(&self, id: u32, reset: CancellationToken) -> Output {
         Output { stream: Arc::new(Stream { id, outbox: self.clone(), reset, open: Mutex::new(true) }) }
+    }
+
+    /// Waits until a client's bytes have room in its stream. Meanwhile nothing is read from the connection, so that its
+    /// end would not be seen: it comes after bytes that the kernel has no room for. What is sent to a client that has
+    /// gone, however, is answered with a reset, and ends the writing task.
+    pub(crate) async fn push(&self, filler: &Filler, piece: &[u8]) {
+        let mut push = std::pin::pin!(filler.push(piece));
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut push => return,
+                () = tokio::time::sleep(NUDGE) => {
+                    // Where something waits to be sent, that will do.
+                    if self.room.available_permits() == WAITING {
+                        let _ = self.messages.send(Message::Nudge);
+                    }
+                }
+            }
+        }
     }
 
     /// Nothing is sent after this.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::WebSocketStream;
@@ -44,20 +45,21 @@ impl Channels {
         let Self { outbox, gone, fillers, outgoing, base64, closing, .. } = self;
         let activity = Activity::default();
         let (sink, stream) = socket.split();
-        let reader = Reader { fillers, base64, closing };
-        let reading = read(reader, stream, outbox.clone(), gone.clone(), activity.clone());
+        let reader = Reader { fillers, outbox: outbox.clone(), base64, closing };
+        let reading = read(reader, stream, gone.clone(), activity.clone());
         let writing = write(sink, outgoing, base64, activity.clone());
-        Link::new(outbox, gone, activity, tokio::spawn(reading), tokio::spawn(writing))
+        Link::new(outbox, gone, activity, reading, writing)
     }
 }
 
 struct Reader {
     fillers: HashMap<u8, Filler>,
+    outbox: Outbox,
     base64: bool,
     closing: bool,
 }
 
-async fn read(mut reader: Reader, mut stream: SplitStream<Socket>, outbox: Outbox, gone: CancellationToken, activity: Activity) {
+async fn read(mut reader: Reader, mut stream: SplitStream<Socket>, gone: CancellationToken, activity: Activity) {
     // Whatever ends this task, the client's streams end with it.
     let _gone = gone.clone().drop_guard();
     while let Some(Ok(frame)) = stream.next().await {
@@ -72,7 +74,7 @@ async fn read(mut reader: Reader, mut stream: SplitStream<Socket>, outbox: Outbo
         if let Err(error) = reader.message(&bytes).await {
             tracing::debug!("a WebSocket session ends: {error}");
             gone.cancel();
-            outbox.close();
+            reader.outbox.close();
         }
     }
     // The library answers the client's close when it is polled once more.
@@ -86,7 +88,7 @@ impl Reader {
             Incoming::Data(channel, bytes) => {
                 if let Some(filler) = self.fillers.get(&channel) {
                     for piece in bytes.chunks(PIECE) {
-                        filler.push(piece).await;
+                        self.outbox.push(filler, piece).await;
                     }
                 }
             }
@@ -105,8 +107,9 @@ async fn write(mut sink: SplitSink<Socket, Frame>, mut outgoing: Outgoing, base6
     let mut over = false;
     while !over {
         let mut message = Some(outgoing.messages.recv().await.unwrap_or(Message::Close));
-        let (mut pieces, mut sent) = (0, 0);
+        let (mut pieces, mut sent, mut messages, mut nudges) = (0, 0, 0, 0);
         while let Some(next) = message {
+            messages += 1;
             match next {
                 Message::Data(channel, bytes) => {
                     let channel = u8::try_from(channel).map_err(io::Error::other)?;
@@ -116,6 +119,11 @@ async fn write(mut sink: SplitSink<Socket, Frame>, mut outgoing: Outgoing, base6
                 }
                 // No version tells a client that a channel has ended; they wait for the end of the session.
                 Message::End(_) | Message::Reset(_) => (),
+                // An answer without a question, which RFC 6455 allows (5.5.3).
+                Message::Nudge => {
+                    nudges += 1;
+                    sink.feed(Frame::Pong(Bytes::new())).await.map_err(io_error)?;
+                }
                 Message::Close => {
                     // Clients take any other code for a failure.
                     let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
@@ -127,7 +135,9 @@ async fn write(mut sink: SplitSink<Socket, Frame>, mut outgoing: Outgoing, base6
             message = outgoing.messages.try_recv().ok();
         }
         sink.flush().await.map_err(io_error)?;
-        activity.touch();
+        if messages > nudges {
+            activity.touch();
+        }
         outgoing.sent(pieces, sent);
     }
     Ok(())
