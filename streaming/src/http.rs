@@ -86,11 +86,10 @@ async fn request<S: Sessions>(
         };
         async { Ok::<_, Infallible>(response) }
     });
+    // Not `keep_alive(false)`: hyper would write `Connection: close` over the `Upgrade` that clients look for.
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(server.config.request)
-        // One request for each connection: a token is good for one only.
-        .keep_alive(false)
         .max_buf_size(LONGEST_REQUEST)
         .serve_connection(TokioIo::new(wire), service)
         .with_upgrades()
