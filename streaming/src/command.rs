@@ -28,14 +28,21 @@ pub(crate) struct CommandIo {
 }
 
 /// Runs a command to its end, and its session with it.
-pub(crate) async fn run<S: Sessions>(server: &Server<S>, command: S::Command, io: CommandIo, link: Link, stop: CancellationToken) {
+pub(crate) async fn run<S: Sessions>(
+    server: &Server<S>,
+    command: S::Command,
+    io: CommandIo,
+    link: Link,
+    stop: CancellationToken,
+) {
     let CommandIo { stdin, stdout, stderr, mut status, resize, style, kept } = io;
     let enders: Vec<_> = [&stdout, &stderr].into_iter().flatten().map(Output::ender).collect();
     let (sender, sizes) = sizes();
     // Without a stream of sizes the sender goes, and the sizes end.
     let _resizing = resize.map(|input| AbortOnDropHandle::new(tokio::spawn(follow(input, sender))));
     let gone = Gone::new(link.gone.clone());
-    let mut work = std::pin::pin!(server.sessions.command(command, CommandStreams { stdin, stdout, stderr, resize: sizes, gone }));
+    let mut work =
+        std::pin::pin!(server.sessions.command(command, CommandStreams { stdin, stdout, stderr, resize: sizes, gone }));
     let drain = server.config.drain;
     let outcome = tokio::select! {
         biased;

@@ -92,7 +92,10 @@ pub(crate) fn negotiate(door: Door, method: &Method, headers: &HeaderMap) -> Res
         return websocket(known, method, headers);
     }
     if !words(headers, &UPGRADE).any(|word| word.eq_ignore_ascii_case("spdy/3.1")) {
-        return Err(declined(StatusCode::BAD_REQUEST, "unable to upgrade: the header Upgrade names neither SPDY/3.1 nor websocket"));
+        return Err(declined(
+            StatusCode::BAD_REQUEST,
+            "unable to upgrade: the header Upgrade names neither SPDY/3.1 nor websocket",
+        ));
     }
     let offers: Vec<_> = words(headers, &STREAM_PROTOCOL).collect();
     if offers.is_empty() {
@@ -138,7 +141,8 @@ fn words<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = 
     lists.flat_map(|list| list.split(',')).map(str::trim).filter(|word| !word.is_empty())
 }
 
-fn declined(status: StatusCode, reason: &str) -> Declined {
+/// An answer that names its reason alone.
+pub(crate) fn declined(status: StatusCode, reason: &str) -> Declined {
     Declined { status, reason: reason.to_owned(), accepted: Vec::new() }
 }
 

@@ -144,7 +144,8 @@ fn read_head([a, b, c, d, flags, x, y, z]: [u8; 8]) -> Result<Body, FrameError> 
 fn read_control(kind: u16, flags: u8, body: &[u8]) -> Result<Frame<'_>, FrameError> {
     let fin = flags & 1 != 0;
     let wrong = FrameError::Length { kind, length: body.len() };
-    let exactly = |length: usize| if body.len() == length { Ok(()) } else { Err(FrameError::Length { kind, length: body.len() }) };
+    let exactly =
+        |length: usize| if body.len() == length { Ok(()) } else { Err(FrameError::Length { kind, length: body.len() }) };
     // Identifiers have 31 bits; the first is reserved.
     let word = |at: usize| body.get(at..).and_then(|rest| rest.first_chunk()).map(|word| u32::from_be_bytes(*word));
     let id = || word(0).map(|id| id & 0x7fff_ffff);
@@ -168,10 +169,10 @@ fn read_control(kind: u16, flags: u8, body: &[u8]) -> Result<Frame<'_>, FrameErr
         }
         4 => {
             let count = word(0).ok_or(wrong)? as usize;
-            count.checked_mul(8).and_then(|bytes| exactly(bytes.checked_add(4)?).ok()).ok_or(FrameError::Length {
-                kind,
-                length: body.len(),
-            })?;
+            count
+                .checked_mul(8)
+                .and_then(|bytes| exactly(bytes.checked_add(4)?).ok())
+                .ok_or(FrameError::Length { kind, length: body.len() })?;
             Ok(Frame::Ignored)
         }
         6 => exactly(4).map(|()| word(0)).map(|id| id.map_or(Frame::Ignored, |id| Frame::Ping { id })),

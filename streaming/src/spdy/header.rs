@@ -58,7 +58,9 @@ impl HeaderReader {
         loop {
             let read = (inflate.total_in() - from_in) as usize;
             let written = (inflate.total_out() - from_out) as usize;
-            let (Some(input), Some(output)) = (block.get(read..), text.get_mut(written..)) else { return Err(HeaderError::Broken) };
+            let (Some(input), Some(output)) = (block.get(read..), text.get_mut(written..)) else {
+                return Err(HeaderError::Broken);
+            };
             if output.is_empty() {
                 return Err(HeaderError::TooLong);
             }
@@ -90,7 +92,10 @@ fn parse(mut text: &[u8]) -> Option<Headers> {
     for _ in 0..count {
         let (name, value) = (string(&mut text)?, string(&mut text)?);
         // Draft 3, 2.6.10: names are in lower case, not empty, and each comes once.
-        if name.is_empty() || name.bytes().any(|byte| byte.is_ascii_uppercase()) || headers.iter().any(|(other, _)| *other == name) {
+        if name.is_empty()
+            || name.bytes().any(|byte| byte.is_ascii_uppercase())
+            || headers.iter().any(|(other, _)| *other == name)
+        {
             return None;
         }
         headers.push((name, value));

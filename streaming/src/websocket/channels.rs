@@ -103,12 +103,7 @@ impl Reader {
     }
 }
 
-async fn write(
-    mut sink: SplitSink<Socket, Frame>,
-    mut outgoing: Outgoing,
-    base64: bool,
-    activity: Activity,
-) -> io::Result<()> {
+async fn write(mut sink: SplitSink<Socket, Frame>, mut outgoing: Outgoing, base64: bool, activity: Activity) -> io::Result<()> {
     let mut over = false;
     while !over {
         let mut message = Some(outgoing.messages.recv().await.unwrap_or(Message::Close));
