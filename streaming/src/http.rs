@@ -16,7 +16,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::sync::CancellationToken;
 
-use crate::negotiation::{ACCEPTED_PROTOCOLS, Agreed, Declined, Protocol, STREAM_PROTOCOL, WEBSOCKET_PROTOCOL, negotiate};
+use crate::negotiation::{
+    ACCEPTED_PROTOCOLS, Agreed, Declined, Protocol, STREAM_PROTOCOL, WEBSOCKET_PROTOCOL, declined, negotiate,
+};
 use crate::server::{Server, Waiting};
 use crate::sessions::{Sessions, Wanted};
 use crate::token;
@@ -34,6 +36,9 @@ pub(crate) enum Session<S: Sessions> {
 
 /// A session and how to get at its bytes.
 type Opened<S> = (Session<S>, Protocol, OnUpgrade);
+
+/// What a client is answered.
+type Answer = Response<Full<Bytes>>;
 
 /// Serves one connection to its end. `full`: there is no place for a session, which is all that it is told.
 pub(crate) async fn connection<S: Sessions>(
@@ -77,14 +82,14 @@ async fn request<S: Sessions>(
     };
     let opened = Mutex::new(None);
     let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
-        let response = match if full { Err(busy()) } else { open(server, &mut request) } {
-            Ok((session, response)) => {
+        let answer = match if full { Err(busy()) } else { open(server, &mut request) } {
+            Ok((session, answer)) => {
                 *opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
-                response
+                answer
             }
-            Err(response) => response,
+            Err(declined) => decline(declined),
         };
-        async { Ok::<_, Infallible>(response) }
+        async { Ok::<_, Infallible>(answer) }
     });
     // Not `keep_alive(false)`: hyper would write `Connection: close` over the `Upgrade` that clients look for.
     hyper::server::conn::http1::Builder::new()
@@ -99,17 +104,14 @@ async fn request<S: Sessions>(
 }
 
 /// Uses up the token and answers; the session begins after the answer.
-fn open<S: Sessions>(
-    server: &Server<S>,
-    request: &mut Request<Incoming>,
-) -> Result<(Opened<S>, Response<Full<Bytes>>), Response<Full<Bytes>>> {
+fn open<S: Sessions>(server: &Server<S>, request: &mut Request<Incoming>) -> Result<(Opened<S>, Answer), Declined> {
     if !matches!(*request.method(), Method::GET | Method::POST) {
-        return Err(answer(StatusCode::METHOD_NOT_ALLOWED, "GET and POST are served here"));
+        return Err(declined(StatusCode::METHOD_NOT_ALLOWED, "GET and POST are served here"));
     }
-    let not_found = || answer(StatusCode::NOT_FOUND, "404 page not found");
+    let not_found = || declined(StatusCode::NOT_FOUND, "404 page not found");
     let (door, token) = token::parse_path(request.uri().path()).ok_or_else(not_found)?;
     let waiting = server.take(door, token).ok_or_else(not_found)?;
-    let agreed = negotiate(door, request.method(), request.headers()).map_err(decline)?;
+    let agreed = negotiate(door, request.method(), request.headers())?;
     let session = match waiting {
         Waiting::Command { command, wanted } => Session::Command { command, wanted },
         Waiting::Forward { forward, ports } => {
@@ -117,11 +119,11 @@ fn open<S: Sessions>(
                 Protocol::WebSocketForward { .. } => websocket_ports(ports, request, server.config.forwards),
                 _ => Ok(ports),
             };
-            Session::Forward { forward, ports: ports.map_err(|reason| answer(StatusCode::BAD_REQUEST, reason))? }
+            Session::Forward { forward, ports: ports.map_err(|reason| declined(StatusCode::BAD_REQUEST, reason))? }
         }
     };
-    let response = switch(&agreed);
-    Ok(((session, agreed.protocol, hyper::upgrade::on(request)), response))
+    let answer = switch(&agreed);
+    Ok(((session, agreed.protocol, hyper::upgrade::on(request)), answer))
 }
 
 /// The ports of the CRI request, or those of the query, which such clients gave to the API server.
@@ -143,7 +145,7 @@ fn websocket_ports(mut ports: Vec<u16>, request: &Request<Incoming>, most: usize
     }
 }
 
-fn switch(agreed: &Agreed) -> Response<Full<Bytes>> {
+fn switch(agreed: &Agreed) -> Answer {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -164,22 +166,18 @@ fn switch(agreed: &Agreed) -> Response<Full<Bytes>> {
     response
 }
 
-fn decline(declined: Declined) -> Response<Full<Bytes>> {
-    let mut response = answer(declined.status, declined.reason);
+fn decline(declined: Declined) -> Answer {
+    let mut answer = Response::new(Full::from(declined.reason + "\n"));
+    *answer.status_mut() = declined.status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     for name in declined.accepted {
-        response.headers_mut().append(ACCEPTED_PROTOCOLS, HeaderValue::from_static(name));
+        headers.append(ACCEPTED_PROTOCOLS, HeaderValue::from_static(name));
     }
-    response
+    answer
 }
 
-fn busy() -> Response<Full<Bytes>> {
-    answer(StatusCode::SERVICE_UNAVAILABLE, "too many streaming connections; try again when some of them have ended")
-}
-
-fn answer(status: StatusCode, text: impl Into<String>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(text.into() + "\n"));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    response
+fn busy() -> Declined {
+    declined(StatusCode::SERVICE_UNAVAILABLE, "too many streaming connections; try again when some of them have ended")
 }

@@ -141,7 +141,8 @@ fn words<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = 
     lists.flat_map(|list| list.split(',')).map(str::trim).filter(|word| !word.is_empty())
 }
 
-fn declined(status: StatusCode, reason: &str) -> Declined {
+/// An answer that names its reason alone.
+pub(crate) fn declined(status: StatusCode, reason: &str) -> Declined {
     Declined { status, reason: reason.to_owned(), accepted: Vec::new() }
 }
 

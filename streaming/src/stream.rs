@@ -13,6 +13,6 @@ pub use resize::Resize;
 
 pub(crate) use input::{End, Filler, Pool, queue};
 pub(crate) use output::{Ender, Message, Outbox, Outgoing, PIECE, outbox};
-pub(crate) use resize::{follow, sizes};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use resize::Sizes;
+pub(crate) use resize::{follow, sizes};

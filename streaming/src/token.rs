@@ -168,7 +168,9 @@ mod tests {
         let token = Token::new().unwrap();
         let text = token.text();
         assert_eq!(Token::parse(&text), Some(token));
-        for wrong in [&text[1..], &format!("{text}A"), &format!("{text}=="), "", "AAAAAAAAAAAAAAAAAAAAAB", "AAAAAAAAAAAAAAAAAAAA+A"] {
+        for wrong in
+            [&text[1..], &format!("{text}A"), &format!("{text}=="), "", "AAAAAAAAAAAAAAAAAAAAAB", "AAAAAAAAAAAAAAAAAAAA+A"]
+        {
             assert_eq!(Token::parse(wrong), None, "{wrong}");
         }
         for wrong in ["/exec", "/exec/", "exec/", "//", "/run/", "/Exec/", "/exec//", "/exec/x/"] {

@@ -54,7 +54,16 @@ pub(crate) fn open<D: Desk>(
     let last = Arc::new(AtomicU32::new(0));
     let writer = writer::write(writing, outgoing, control, last.clone(), activity.clone());
     let streams = Streams::new(desk.most(), config.stream_buffer, pool.clone(), outbox.clone(), gone.clone());
-    let reader = Reader { desk, streams, headers: HeaderReader::default(), demands, arrivals, last, outbox: outbox.clone(), leaving: false };
+    let reader = Reader {
+        desk,
+        streams,
+        headers: HeaderReader::default(),
+        demands,
+        arrivals,
+        last,
+        outbox: outbox.clone(),
+        leaving: false,
+    };
     let reader = read(reader, reading, first, gone.clone(), activity.clone());
     (Link::new(outbox, gone, activity, reader, writer), arriving)
 }
@@ -85,13 +94,7 @@ impl From<mpsc::error::SendError<Control>> for Broken {
     }
 }
 
-async fn read<D: Desk>(
-    mut reader: Reader<D>,
-    mut wire: ReadHalf,
-    first: Vec<u8>,
-    gone: CancellationToken,
-    activity: Activity,
-) {
+async fn read<D: Desk>(mut reader: Reader<D>, mut wire: ReadHalf, first: Vec<u8>, gone: CancellationToken, activity: Activity) {
     // Whatever ends this task, the client's streams end with it.
     let _gone = gone.clone().drop_guard();
     let mut frames = Decoder::default();

@@ -1,9 +1,9 @@
 //! Exec and attach over SPDY, as kubelets speak it.
 
-use bytes::Bytes;
-use streaming::{Kind, Outcome};
 use crate::support::spdy::{Client, Event};
 use crate::support::{ALL, OUT, Rig, Run, TTY, digest, pattern, soon};
+use bytes::Bytes;
+use streaming::{Kind, Outcome};
 
 const V4: &str = "v4.channel.k8s.io";
 
@@ -93,7 +93,8 @@ async fn attach_resizes_and_the_newest_size_is_seen() {
     let path = rig.server.command_url(Kind::Attach, Run::Sizes(2), TTY).unwrap();
     assert!(path.starts_with("/attach/"));
     let mut client = Client::open(rig.address, &path, V4).await;
-    let (mut error, _stdin, mut stdout) = (client.typed("error").await, client.typed("stdin").await, client.typed("stdout").await);
+    let (mut error, _stdin, mut stdout) =
+        (client.typed("error").await, client.typed("stdin").await, client.typed("stdout").await);
     let resize = client.typed("resize").await;
     resize.send(b"{\"Width\":80,\"Hei").await;
     resize.send(b"ght\":24}\n").await;

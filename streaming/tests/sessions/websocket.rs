@@ -36,9 +36,7 @@ async fn v5_closes_stdin_and_the_session_ends_with_code_1000() {
 async fn every_version_tells_the_outcome_in_its_own_way() {
     let rig = Rig::new().await;
     let text = "command terminated with non-zero exit code: 7";
-    for (protocol, expected) in
-        [(V5, EXIT_7), ("v4.channel.k8s.io", EXIT_7), ("channel.k8s.io", text), ("", text)]
-    {
+    for (protocol, expected) in [(V5, EXIT_7), ("v4.channel.k8s.io", EXIT_7), ("channel.k8s.io", text), ("", text)] {
         let path = rig.exec(Run::Say("out", "err", Outcome::Exit(7)), ALL);
         let mut socket = ws::open(rig.address, &path, protocol).await;
         let (channels, code) = ws::finish(&mut socket).await;
