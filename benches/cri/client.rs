@@ -144,6 +144,7 @@ calls! {
     runtime.remove_container(RemoveContainerRequest) -> RemoveContainerResponse;
     runtime.list_containers(ListContainersRequest) -> ListContainersResponse;
     runtime.list_container_stats(ListContainerStatsRequest) -> ListContainerStatsResponse;
+    runtime.exec_sync(ExecSyncRequest) -> ExecSyncResponse;
     runtime.container_status(ContainerStatusRequest) -> ContainerStatusResponse;
     images.pull_image(PullImageRequest) -> PullImageResponse;
     images.remove_image(RemoveImageRequest) -> RemoveImageResponse;

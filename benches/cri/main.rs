@@ -11,6 +11,7 @@ mod images;
 mod life;
 mod load;
 mod measure;
+mod measure_exec;
 mod measure_many;
 mod measure_pull;
 mod node;

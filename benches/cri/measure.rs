@@ -60,6 +60,7 @@ impl Bench<'_> {
         }
         self.lives()?;
         self.reads()?;
+        self.execs()?;
         self.cni()?;
         self.bursts()?;
         self.first_starts()?;

@@ -40,6 +40,8 @@ pub struct Node {
     pub image: String,
     /// Connected to its socket.
     pub client: Client,
+    /// Where it listens.
+    pub socket: PathBuf,
     /// The cgroup that is the parent of its pods.
     pub pods_cgroup: String,
     /// Logs of its pods.
@@ -80,6 +82,7 @@ impl Node {
             title: setup.title,
             image: setup.image,
             client: Client::new(&setup.socket)?,
+            socket: setup.socket,
             pods_cgroup: format!("/{}/{}-pods", place.name, setup.name),
             logs: place.directory(&format!("{}-logs", setup.name))?,
             mounts,

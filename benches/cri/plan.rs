@@ -30,6 +30,10 @@ pub struct Plan {
     pub first_starts: usize,
     /// Pulls of each large image.
     pub pulls: usize,
+    /// ExecSyncs.
+    pub execs: usize,
+    /// Transfers of 200 MiB.
+    pub transfers: usize,
 }
 
 impl Plan {
@@ -47,6 +51,8 @@ impl Plan {
             restarts: [10, 3],
             first_starts: 5,
             pulls: 7,
+            execs: 100,
+            transfers: 5,
         }
     }
 
@@ -64,6 +70,8 @@ impl Plan {
             restarts: [3, 1],
             first_starts: 1,
             pulls: 3,
+            execs: 20,
+            transfers: 3,
         }
     }
 }

@@ -16,15 +16,19 @@ mod version_status;
 
 mod network;
 mod network_failures;
+mod port_forward;
 mod sandbox;
 
+mod attach;
 mod command;
 mod container;
 mod container_failures;
+mod exec;
 mod exec_sync;
 mod exit;
 mod files;
 mod log;
+mod procfs;
 mod user;
 mod wasi;
 

@@ -13,10 +13,12 @@ pub mod node;
 pub mod place;
 pub mod process;
 pub mod registry;
+pub mod session;
 pub mod wait;
 
 pub use calls::{Pod, image_spec, network};
 pub use cri_wasm::proto::runtime::v1 as cri;
 pub use guests::{container, words};
 pub use node::{AT_ONCE, Node, Options};
+pub use session::Streams;
 pub use wait::{eventually, until};
