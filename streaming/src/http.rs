@@ -94,8 +94,6 @@ async fn request<S: Sessions>(
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(server.config.request)
-        // One request for each connection: a token is good for one only.
-        .keep_alive(false)
         .max_buf_size(LONGEST_REQUEST)
         .serve_connection(TokioIo::new(wire), service)
         .with_upgrades()
@@ -172,6 +170,8 @@ fn decline(declined: Declined) -> Answer {
     *answer.status_mut() = declined.status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    // One request for each connection, since a token is good for one only. Hyper's own switch for that would say so in the
+    // answers that upgrade as well, where Go's clients take it for a refusal.
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     for name in declined.accepted {
         headers.append(ACCEPTED_PROTOCOLS, HeaderValue::from_static(name));
