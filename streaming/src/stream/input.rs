@@ -190,3 +190,62 @@ impl Queue {
         self.pool.give(back);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    const KIB: usize = 1024;
+
+    /// Pushes pieces until one has to wait; how many did not.
+    fn fill(filler: &Filler) -> usize {
+        std::iter::repeat_with(|| filler.push(&[0; KIB]).now_or_never()).take_while(Option::is_some).count()
+    }
+
+    #[tokio::test]
+    async fn a_stream_holds_its_limit_and_takes_the_next_piece_when_one_is_read() {
+        let pool = Pool::new(1024 * KIB);
+        let (filler, mut input) = queue(256 * KIB, pool.clone());
+        let held = fill(&filler);
+        assert!((200..256).contains(&held), "{held}");
+        assert_eq!(fill(&filler), 0);
+        assert_eq!(input.next().await.map(|piece| piece.len()), Some(KIB));
+        assert_eq!(fill(&filler), 1);
+        filler.end(End::Closed);
+        let mut left = 0;
+        while input.next().await.is_some() {
+            left += 1;
+        }
+        assert_eq!((left, input.closed_in_order()), (held, true));
+        assert_eq!(pool.0.load(Ordering::Relaxed), 1024 * KIB);
+    }
+
+    #[tokio::test]
+    async fn where_the_pool_is_used_up_each_stream_still_has_its_own_part() {
+        let pool = Pool::new(300 * KIB);
+        let streams: Vec<_> = (0..8).map(|_| queue(256 * KIB, pool.clone())).collect();
+        let held: Vec<_> = streams.iter().map(|(filler, _)| fill(filler)).collect();
+        assert!(held.iter().all(|held| *held >= 50), "{held:?}");
+        assert!(held.iter().sum::<usize>() < 8 * 64 + 300, "{held:?}");
+        drop(streams);
+        assert_eq!(pool.0.load(Ordering::Relaxed), 300 * KIB);
+    }
+
+    #[tokio::test]
+    async fn single_bytes_are_counted_as_what_they_take_and_nobody_fills_what_nobody_reads() {
+        let pool = Pool::new(1024 * KIB);
+        let (filler, input) = queue(256 * KIB, pool.clone());
+        let held = std::iter::repeat_with(|| filler.push(b"x").now_or_never()).take_while(Option::is_some).count();
+        assert!(held < 2100, "{held}");
+        drop(input);
+        assert_eq!(std::iter::repeat_with(|| filler.push(&[0; KIB]).now_or_never()).take(1000).flatten().count(), 1000);
+        assert_eq!(pool.0.load(Ordering::Relaxed), 1024 * KIB);
+        let (filler, mut input) = queue(256 * KIB, pool);
+        filler.push(b"last words").await;
+        drop(filler);
+        assert_eq!(input.next().await.as_deref(), Some(&b"last words"[..]));
+        assert_eq!((input.next().await, input.closed_in_order()), (None, false));
+    }
+}
