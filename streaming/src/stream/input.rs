@@ -1,6 +1,6 @@
 //! From a client to the command: a queue of bytes with one writer (the reader of the connection) and one reader.
 //!
-//! Its bound is counted in bytes, not pieces, and has three parts. The first 64 KiB of a stream are its own. Beyond
+//! Its bound is counted in bytes, not pieces, and has three parts. The first 32 KiB of a stream are its own. Beyond
 //! them it takes from a pool that all connections share, up to its limit. So a few slow readers get long queues, many
 //! hostile ones together get no more than the pool, and nobody ever waits for another connection's bytes.
 
@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-/// What a stream holds without asking the pool: two pieces as Go's clients write them.
-const OWN: usize = 64 * 1024;
+/// What a stream holds without asking the pool: a piece as Go's clients write them.
+const OWN: usize = 32 * 1024;
 /// What a piece costs besides its bytes, so that a flood of single bytes is counted as what it takes.
 const PIECE: usize = 128;
 
@@ -227,8 +227,8 @@ mod tests {
         let pool = Pool::new(300 * KIB);
         let streams: Vec<_> = (0..8).map(|_| queue(256 * KIB, pool.clone())).collect();
         let held: Vec<_> = streams.iter().map(|(filler, _)| fill(filler)).collect();
-        assert!(held.iter().all(|held| *held >= 50), "{held:?}");
-        assert!(held.iter().sum::<usize>() < 8 * 64 + 300, "{held:?}");
+        assert!(held.iter().all(|held| *held >= 25), "{held:?}");
+        assert!(held.iter().sum::<usize>() < 8 * 32 + 300, "{held:?}");
         drop(streams);
         assert_eq!(pool.0.load(Ordering::Relaxed), 300 * KIB);
     }
