@@ -23,7 +23,7 @@ pub struct Config {
     /// speaks it nor WebSocket can stop one stream alone. 1 MiB.
     pub stream_buffer: usize,
     /// Bytes that all streams of all connections may hold unread together. When they are used up, a stream still holds
-    /// 64 KiB before its connection waits, so nobody stands still for the sake of others. 64 MiB.
+    /// 32 KiB before its connection waits, so nobody stands still for the sake of others. 32 MiB.
     pub shared_buffer: usize,
     /// Forwarded connections that are open at once in one session; those beyond are refused. 256; how many there are one
     /// after another has no limit.
@@ -40,7 +40,7 @@ impl Default for Config {
             drain: Duration::from_secs(2),
             connections: 1024,
             stream_buffer: 1024 * 1024,
-            shared_buffer: 64 * 1024 * 1024,
+            shared_buffer: 32 * 1024 * 1024,
             forwards: 256,
         }
     }

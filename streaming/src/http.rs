@@ -171,6 +171,8 @@ fn decline(declined: Declined) -> Answer {
     *answer.status_mut() = declined.status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    // One request for each connection, since a token is good for one only. Hyper's own switch for that would say so in the
+    // answers that upgrade as well, where Go's clients take it for a refusal.
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     for name in declined.accepted {
         headers.append(ACCEPTED_PROTOCOLS, HeaderValue::from_static(name));

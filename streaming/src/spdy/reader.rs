@@ -20,7 +20,7 @@ use crate::wire::{ReadHalf, WriteHalf};
 /// Demands that wait to be written. A client that asks for more and does not read waits itself.
 const DEMANDS: usize = 64;
 /// How much is read at once: at first, and when there is much to read.
-const READ: (usize, usize) = (4 * 1024, 128 * 1024);
+const READ: (usize, usize) = (4 * 1024, 64 * 1024);
 
 /// Decides about new streams.
 pub(crate) trait Desk: Send + 'static {

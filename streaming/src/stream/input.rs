@@ -1,6 +1,6 @@
 //! From a client to the command: a queue of bytes with one writer (the reader of the connection) and one reader.
 //!
-//! Its bound is counted in bytes, not pieces, and has three parts. The first 64 KiB of a stream are its own. Beyond
+//! Its bound is counted in bytes, not pieces, and has three parts. The first 32 KiB of a stream are its own. Beyond
 //! them it takes from a pool that all connections share, up to its limit. So a few slow readers get long queues, many
 //! hostile ones together get no more than the pool, and nobody ever waits for another connection's bytes.
 
@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-/// What a stream holds without asking the pool: two pieces as Go's clients write them.
-const OWN: usize = 64 * 1024;
+/// What a stream holds without asking the pool: a piece as Go's clients write them.
+const OWN: usize = 32 * 1024;
 /// What a piece costs besides its bytes, so that a flood of single bytes is counted as what it takes.
 const PIECE: usize = 128;
 
@@ -188,5 +188,64 @@ impl Queue {
         let back = state.pooled.min(cost);
         state.pooled -= back;
         self.pool.give(back);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    const KIB: usize = 1024;
+
+    /// Pushes pieces until one has to wait; how many did not.
+    fn fill(filler: &Filler) -> usize {
+        std::iter::repeat_with(|| filler.push(&[0; KIB]).now_or_never()).take_while(Option::is_some).count()
+    }
+
+    #[tokio::test]
+    async fn a_stream_holds_its_limit_and_takes_the_next_piece_when_one_is_read() {
+        let pool = Pool::new(1024 * KIB);
+        let (filler, mut input) = queue(256 * KIB, pool.clone());
+        let held = fill(&filler);
+        assert!((200..256).contains(&held), "{held}");
+        assert_eq!(fill(&filler), 0);
+        assert_eq!(input.next().await.map(|piece| piece.len()), Some(KIB));
+        assert_eq!(fill(&filler), 1);
+        filler.end(End::Closed);
+        let mut left = 0;
+        while input.next().await.is_some() {
+            left += 1;
+        }
+        assert_eq!((left, input.closed_in_order()), (held, true));
+        assert_eq!(pool.0.load(Ordering::Relaxed), 1024 * KIB);
+    }
+
+    #[tokio::test]
+    async fn where_the_pool_is_used_up_each_stream_still_has_its_own_part() {
+        let pool = Pool::new(300 * KIB);
+        let streams: Vec<_> = (0..8).map(|_| queue(256 * KIB, pool.clone())).collect();
+        let held: Vec<_> = streams.iter().map(|(filler, _)| fill(filler)).collect();
+        assert!(held.iter().all(|held| *held >= 25), "{held:?}");
+        assert!(held.iter().sum::<usize>() < 8 * 32 + 300, "{held:?}");
+        drop(streams);
+        assert_eq!(pool.0.load(Ordering::Relaxed), 300 * KIB);
+    }
+
+    #[tokio::test]
+    async fn single_bytes_are_counted_as_what_they_take_and_nobody_fills_what_nobody_reads() {
+        let pool = Pool::new(1024 * KIB);
+        let (filler, input) = queue(256 * KIB, pool.clone());
+        let held = std::iter::repeat_with(|| filler.push(b"x").now_or_never()).take_while(Option::is_some).count();
+        assert!(held < 2100, "{held}");
+        drop(input);
+        assert_eq!(std::iter::repeat_with(|| filler.push(&[0; KIB]).now_or_never()).take(1000).flatten().count(), 1000);
+        assert_eq!(pool.0.load(Ordering::Relaxed), 1024 * KIB);
+        let (filler, mut input) = queue(256 * KIB, pool);
+        filler.push(b"last words").await;
+        drop(filler);
+        assert_eq!(input.next().await.as_deref(), Some(&b"last words"[..]));
+        assert_eq!((input.next().await, input.closed_in_order()), (None, false));
     }
 }

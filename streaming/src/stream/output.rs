@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Filler;
 
-/// Bytes that wait to be sent on one connection. Enough for the socket's next write while the last one is under way.
-pub(crate) const WAITING: usize = 128 * 1024;
+/// Bytes that wait to be sent on one connection: two pieces, one to be sent while the other is made.
+pub(crate) const WAITING: usize = 2 * (PIECE + COST);
 /// What a message costs besides its bytes, so that a flood of single bytes is counted as what it takes.
 const COST: usize = 64;
 /// How often it is asked whether a client is still there whose bytes have no room.

@@ -90,7 +90,7 @@ async fn a_connection_that_breaks_is_reset_and_the_session_goes_on() {
 
 #[tokio::test]
 async fn wrong_streams_are_refused_and_old_clients_pair_by_number() {
-    let rig = Rig::with(streaming::Config { creation: Duration::from_millis(300), ..Default::default() }).await;
+    let rig = Rig::with(streaming::Config { creation: Duration::from_secs(2), ..Default::default() }).await;
     let (listener, port) = target().await;
     let port = port.to_string();
     let mut client = Client::open(rig.address, &rig.forward(), PROTOCOL).await;

@@ -41,14 +41,14 @@ async fn a_token_is_good_for_one_request_whatever_comes_of_it() {
 
 #[tokio::test]
 async fn urls_are_given_for_what_can_be_and_up_to_the_limit() {
-    let tokens = TokenLimits { waiting: 2, lifetime: Duration::from_millis(300) };
+    let tokens = TokenLimits { waiting: 2, lifetime: Duration::from_secs(2) };
     let rig = Rig::with(Config { tokens, ..Default::default() }).await;
     let command = |wanted| rig.server.command_url(streaming::Kind::Exec, say(), wanted);
     assert_eq!(command(Wanted { tty: true, ..ALL }), Err(UrlError::StderrOfTerminal));
     assert_eq!(command(Wanted::default()), Err(UrlError::NoStream));
     let (old, _other) = (command(OUT).unwrap(), rig.forward());
     assert_eq!(command(OUT), Err(UrlError::Full(2)));
-    tokio::time::sleep(Duration::from_millis(350)).await;
+    tokio::time::sleep(Duration::from_millis(2100)).await;
     assert_eq!(http::spdy(rig.address, &old, &[V4]).await.status, 404);
     assert!(command(OUT).is_ok());
 }

@@ -68,6 +68,8 @@ impl Client {
         let answer = http::spdy(address, path, &[protocol]).await;
         assert_eq!(answer.status, 101, "{}", answer.head);
         assert_eq!(answer.header("X-Stream-Protocol-Version"), [protocol]);
+        // Go's clients look at both, and at a single `close` they see neither.
+        assert_eq!((answer.header("Connection"), answer.header("Upgrade")), (vec!["Upgrade".into()], vec!["SPDY/3.1".into()]));
         Self::on(Box::new(answer.tcp))
     }
 

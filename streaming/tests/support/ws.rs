@@ -17,6 +17,7 @@ pub async fn open(address: SocketAddr, path: &str, protocol: &str) -> Socket {
     let answer = http::websocket(address, path, protocol).await;
     assert_eq!(answer.status, 101, "{}", answer.head);
     assert_eq!(answer.header("Sec-WebSocket-Accept"), ["s3pPLMBiTxaQ9kYGzzhZRbK+xOo="]);
+    assert_eq!((answer.header("Connection"), answer.header("Upgrade")), (vec!["Upgrade".into()], vec!["websocket".into()]));
     assert_eq!(answer.header("Sec-WebSocket-Protocol").join(""), protocol);
     WebSocketStream::from_raw_socket(answer.tcp, Role::Client, None).await
 }
