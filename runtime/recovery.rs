@@ -102,11 +102,15 @@ fn restore_sandbox(runtime: &Runtime, sandbox: &Arc<Sandbox>, origin: Origin) {
 
 fn restore_container(runtime: &Runtime, record: ContainerRecord) -> Arc<Container> {
     let metadata = &record.metadata;
-    let image = runtime.images.hold(&metadata.image_id).inspect_err(|error| {
-        tracing::warn!(container = %metadata.id, %error, "the image of a container is gone");
-    });
+    let volumes = metadata.mounts.iter().filter_map(|mount| Some(&mount.image.as_ref()?.image_id));
+    let hold = |id: &String| {
+        runtime.images.hold(id).inspect_err(|error| {
+            tracing::warn!(container = %metadata.id, %error, "an image of a container is gone");
+        })
+    };
+    let images = [&metadata.image_id].into_iter().chain(volumes).filter_map(|id| hold(id).ok()).collect();
     let claimed = record.status.state != ContainerState::Created;
-    let container = Container::restore(record, image.ok(), Arc::clone(&runtime.store));
+    let container = Container::restore(record, images, Arc::clone(&runtime.store));
     let metadata = container.metadata();
     runtime.container_names.restore(&metadata.config.reserved_name(&metadata.sandbox), metadata.id.as_str(), claimed);
     if let Ok(sandbox) = runtime.sandboxes.find(metadata.sandbox.as_str()) {

@@ -105,9 +105,8 @@ fn command(crictl: &Path, node: &Node, arguments: &[&str]) -> Command {
 
 fn exec_out(crictl: &Path, node: &Node, pod: &Pod) -> anyhow::Result<f64> {
     let begin = Instant::now();
-    let mut client = command(crictl, node, &["exec", &pod.container, &format!("{PROGRAMS}/out")])
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut client =
+        command(crictl, node, &["exec", &pod.container, &format!("{PROGRAMS}/out")]).stdout(Stdio::piped()).spawn()?;
     let moved = client.stdout.take().map_or(Ok(0), |mut output| std::io::copy(&mut output, &mut std::io::sink()))?;
     let status = client.wait()?;
     let took = millis(begin.elapsed());
@@ -127,7 +126,8 @@ fn forward(crictl: &Path, node: &Node, pod: &Pod) -> anyhow::Result<f64> {
         (0..BYTES / chunk.len()).try_for_each(|_| peer.write_all(&chunk))
     });
     let local = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let mut client = Ended(command(crictl, node, &["port-forward", &pod.id, &format!("{local}:{port}")]).stdout(Stdio::null()).spawn()?);
+    let mut client =
+        Ended(command(crictl, node, &["port-forward", &pod.id, &format!("{local}:{port}")]).stdout(Stdio::null()).spawn()?);
     let begin = Instant::now();
     let mut stream = loop {
         match std::net::TcpStream::connect(("127.0.0.1", local)) {

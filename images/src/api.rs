@@ -215,7 +215,7 @@ impl Images {
     /// A directory or a file of the image that is to be mounted read-only: what the CRI calls `image_sub_path`,
     /// relative, without `..`; empty for all of the image. Links are followed inside the image. Blocks for small reads.
     pub fn subpath(&self, image: &Image, sub_path: &str) -> Result<ImageView, LookupError> {
-        view::view(self.lower_dirs(image), image, sub_path)
+        view::view(&self.lower_dirs(image), image, sub_path)
     }
 
     /// The first bytes of a regular file, at most `length`: the first line of a script. Blocks.

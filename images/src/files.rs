@@ -55,6 +55,8 @@ pub(crate) struct Located {
     pub(crate) host: PathBuf,
     /// Index into the layers, 0 is the top.
     pub(crate) layer: usize,
+    /// Of a directory: all layers that show through there, top first.
+    pub(crate) visible: Vec<usize>,
     pub(crate) metadata: Metadata,
 }
 
@@ -94,15 +96,16 @@ pub(crate) fn locate(layers: &[PathBuf], path: &Path) -> Result<Located, LookupE
         } else if pending.is_empty() {
             let host = host_path(layers, &levels, top, Some(&name));
             let path = image_path(&levels).join(&name);
-            return Ok(Located { path, host, layer: top, metadata });
+            return Ok(Located { path, host, layer: top, visible: Vec::new(), metadata });
         } else {
             return Err(LookupError::NotADirectory { path: path.to_owned() });
         }
     }
-    let layer = levels.last().and_then(|level| level.visible.first().copied()).unwrap_or(0);
+    let visible = levels.last().map_or_else(|| (0..layers.len()).collect(), |level| level.visible.clone());
+    let layer = visible.first().copied().unwrap_or(0);
     let host = host_path(layers, &levels, layer, None);
     let metadata = std::fs::symlink_metadata(&host).map_err(|error| DiskError::new("read", &host, error))?;
-    Ok(Located { path: image_path(&levels), host, layer, metadata })
+    Ok(Located { path: image_path(&levels), host, layer, visible, metadata })
 }
 
 /// One name in the directory that the walk is in: the layers that have it, one unless it is a directory, and what the

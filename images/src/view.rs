@@ -13,8 +13,9 @@ use crate::image::Image;
 /// What is to be mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageView {
-    /// The image's layers as overlayfs takes them, top first; never empty. A single one can be bound instead.
-    pub lower_dirs: Vec<PathBuf>,
+    /// On this node: directories as overlayfs takes them, top first, or the one file. Never empty; a single one can be bound
+    /// instead.
+    pub places: Vec<PathBuf>,
     /// Where the view begins in the merged tree: absolute there, without links; `/` for all of it.
     pub path: PathBuf,
     /// What lies there: [`FileKind::Directory`], or a regular file's kind.
@@ -22,7 +23,7 @@ pub struct ImageView {
 }
 
 /// Resolves a sub path.
-pub(crate) fn view(lower_dirs: Vec<PathBuf>, image: &Image, sub_path: &str) -> Result<ImageView, LookupError> {
+pub(crate) fn view(lower_dirs: &[PathBuf], image: &Image, sub_path: &str) -> Result<ImageView, LookupError> {
     let path = Path::new(sub_path);
     let refused = |reason| Err(LookupError::SubPath { path: path.to_owned(), reason });
     if sub_path.contains('\0') {
@@ -34,10 +35,17 @@ pub(crate) fn view(lower_dirs: Vec<PathBuf>, image: &Image, sub_path: &str) -> R
     if path.components().any(|component| component == Component::ParentDir) {
         return refused("it has a .. in it");
     }
-    let located = files::locate(&lower_dirs, path)?;
+    let located = files::locate(lower_dirs, path)?;
     if !located.metadata.is_dir() && !located.metadata.is_file() {
         return refused("it leads to something that is neither a directory nor a regular file");
     }
     let kind = files::kind(&located, || image.wasm_at(&located.path).map(|file| file.digest.clone()))?;
-    Ok(ImageView { path: located.path, kind, lower_dirs })
+    let below = located.path.strip_prefix("/").unwrap_or(&located.path);
+    let places: Vec<PathBuf> = match kind {
+        FileKind::Directory => {
+            located.visible.iter().filter_map(|&layer| lower_dirs.get(layer)).map(|layer| layer.join(below)).collect()
+        }
+        _ => vec![located.host],
+    };
+    Ok(ImageView { places, path: located.path, kind })
 }

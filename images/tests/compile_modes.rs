@@ -187,19 +187,18 @@ async fn a_sub_path_leads_to_a_directory_or_a_file_inside_the_image() {
     registry.image("1", vec![files, Archive::default().file("data/.wh.model.bin", "").file("data/new", "n")], json!({}));
     let image = node.images.pull(&registry.name("v:1"), None).await.unwrap();
     let view = |path: &str| node.images.subpath(&image, path);
-    for (path, inside, kind) in [
-        ("", "/", FileKind::Directory),
-        ("data", "/data", FileKind::Directory),
-        ("./data/", "/data", FileKind::Directory),
-        ("up", "/data", FileKind::Directory),
-        ("up/new", "/data/new", FileKind::Other),
-        ("app.wasm", "/app.wasm", FileKind::Wasm { digest: image.wasm[0].digest.clone() }),
+    let layers = node.images.lower_dirs(&image);
+    for (path, inside, kind, of) in [
+        ("", "/", FileKind::Directory, &layers[..]),
+        ("data", "/data", FileKind::Directory, &layers[..]),
+        ("./data/", "/data", FileKind::Directory, &layers[..]),
+        ("up", "/data", FileKind::Directory, &layers[..]),
+        ("up/new", "/data/new", FileKind::Other, &layers[..1]),
+        ("app.wasm", "/app.wasm", FileKind::Wasm { digest: image.wasm[0].digest.clone() }, &layers[1..]),
     ] {
         let view = view(path).unwrap();
-        assert_eq!(
-            (view.path.as_path(), &view.kind, &view.lower_dirs),
-            (Path::new(inside), &kind, &node.images.lower_dirs(&image))
-        );
+        let places: Vec<_> = of.iter().map(|layer| layer.join(inside.trim_start_matches('/'))).collect();
+        assert_eq!((view.path.as_path(), &view.kind, &view.places), (Path::new(inside), &kind, &places));
     }
     // The node has an /etc, the image has none.
     for path in ["out", "data/model.bin", "nothing", "out/passwd"] {

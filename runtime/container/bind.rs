@@ -3,10 +3,12 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::mount::OpenTreeFlags;
+
+use super::rootfs;
 
 /// `Mount.propagation` of the CRI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +25,8 @@ pub enum Propagation {
 /// One mount of a container.
 #[derive(Debug, Clone)]
 pub struct MountPlan {
+    /// Files of an image: directories, topmost first, that are shown as one, or a file. Empty: `host_path` counts.
+    pub layers: Vec<PathBuf>,
     /// Symbolic links are followed.
     pub host_path: PathBuf,
     /// Absolute.
@@ -36,7 +40,16 @@ pub struct MountPlan {
 }
 
 /// Clones the tree at `host_path` and sets its attributes. `true` beside it: it is a file.
-pub fn open(plan: &MountPlan) -> io::Result<(OwnedFd, bool)> {
+///
+/// `empty`: a directory without content, for what overlayfs wants two of.
+pub fn open(plan: &MountPlan, empty: &Path) -> io::Result<(OwnedFd, bool)> {
+    if let Some(top) = plan.layers.first()
+        && top.is_dir()
+    {
+        std::fs::create_dir_all(empty)?;
+        let lower: Vec<PathBuf> = plan.layers.iter().cloned().chain([empty.to_owned()]).collect();
+        return Ok((rootfs::mount_readonly(&lower)?, false));
+    }
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     let tree = rustix::mount::open_tree(CWD, plan.host_path.as_path(), flags)?;
     let is_file = FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) != FileType::Directory;

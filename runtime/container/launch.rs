@@ -52,6 +52,8 @@ pub struct LaunchPlan {
     pub tty: bool,
     /// Directory of the layer of devices.
     pub devices: PathBuf,
+    /// A directory that is, and stays, empty; made if it is not there.
+    pub empty: PathBuf,
     /// The PID namespace that the guest is in.
     pub pids: Pids,
 }
@@ -147,7 +149,7 @@ fn gather(plan: LaunchPlan) -> Result<Gathered, LaunchError> {
 
     spec.mounts.clear();
     for mount in &plan.mounts {
-        let (tree, file) = bind::open(mount).map_err(path_error("mounting", &mount.host_path))?;
+        let (tree, file) = bind::open(mount, &plan.empty).map_err(path_error("mounting", &mount.host_path))?;
         descriptors.push((DescriptorKind::Mount, tree));
         spec.mounts.push(Mount { destination: mount.container_path.clone(), file });
     }

@@ -46,6 +46,18 @@ pub struct MountRequest {
     pub selinux_relabel: bool,
     /// What becomes of later mounts.
     pub propagation: MountPropagation,
+    /// In the place of `host_path`: files of an image.
+    #[serde(default)]
+    pub image: Option<ImageVolume>,
+}
+
+/// A part of an image as a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageVolume {
+    /// As the client named it.
+    pub image: ImageName,
+    /// A path in it, relative; empty: all of it.
+    pub sub_path: String,
 }
 
 /// CRI's LinuxContainerResources; 0 and empty mean not given.
@@ -192,9 +204,21 @@ pub struct ProcessSpec {
     pub module_digest: String,
 }
 
+/// The files of an image volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageFiles {
+    /// The image, which stays as long as the container.
+    pub image_id: String,
+    /// Directories on the node, topmost first, which are shown as one; or a file.
+    pub places: Vec<PathBuf>,
+}
+
 /// A mount as it is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolvedMount {
+    /// Files of an image, in the place of `host_path`.
+    #[serde(default)]
+    pub image: Option<ImageFiles>,
     /// On the node, without links.
     pub host_path: PathBuf,
     /// In the container.

@@ -31,8 +31,8 @@ use tokio::sync::watch;
 use crate::store::{ContainerId, IdError, Record, Store, StoreError, Table};
 
 pub use metadata::{
-    ContainerConfig, ContainerMetadata, GuestUser, ImageName, MountPropagation, MountRequest, ProcessSpec, ResolvedMount,
-    Resources, UserRequest,
+    ContainerConfig, ContainerMetadata, GuestUser, ImageFiles, ImageName, ImageVolume, MountPropagation, MountRequest,
+    ProcessSpec, ResolvedMount, Resources, UserRequest,
 };
 pub use state::{ContainerEvent, ContainerState, ContainerStatus, Exit, TransitionError};
 
@@ -75,8 +75,8 @@ pub struct Container {
     metadata: ContainerMetadata,
     status: watch::Sender<ContainerStatus>,
     store: Arc<Store>,
-    /// Keeps the image's layers and code, also when the image is removed.
-    image: Mutex<Option<images::Hold>>,
+    /// Keep the layers and code of its image, and of the images that it mounts, also when they are removed.
+    images: Mutex<Vec<images::Hold>>,
     /// Held while the container is started or removed. StopContainer does not take it: it must get through a long grace period
     /// of another stop, and a removal must get through any.
     pub operation: tokio::sync::Mutex<()>,
@@ -84,26 +84,26 @@ pub struct Container {
 
 impl Container {
     /// A container whose record is on disk already.
-    pub fn restore(record: ContainerRecord, image: Option<images::Hold>, store: Arc<Store>) -> Arc<Self> {
+    pub fn restore(record: ContainerRecord, images: Vec<images::Hold>, store: Arc<Store>) -> Arc<Self> {
         Arc::new(Self {
             metadata: record.metadata,
             status: watch::Sender::new(record.status),
             store,
-            image: Mutex::new(image),
+            images: Mutex::new(images),
             operation: tokio::sync::Mutex::new(()),
         })
     }
 
     /// A new container; its record is on disk when this returns.
-    pub fn create(metadata: ContainerMetadata, image: images::Hold, store: Arc<Store>) -> Result<Arc<Self>, StoreError> {
+    pub fn create(metadata: ContainerMetadata, images: Vec<images::Hold>, store: Arc<Store>) -> Result<Arc<Self>, StoreError> {
         let record = ContainerRecord { metadata, status: ContainerStatus::created() };
         store.put(&record)?;
-        Ok(Self::restore(record, Some(image), store))
+        Ok(Self::restore(record, images, store))
     }
 
-    /// Lets its image go, at its removal.
-    pub fn let_go_of_image(&self) {
-        self.image.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// Lets its images go, at its removal.
+    pub fn let_go_of_images(&self) {
+        self.images.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// What never changes.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use super::metadata::{MountPropagation, MountRequest, ResolvedMount};
+use super::metadata::{ImageFiles, ImageVolume, MountPropagation, MountRequest, ResolvedMount};
 use crate::sandbox::files::ETC;
 
 /// Why a mount is refused.
@@ -21,6 +21,16 @@ pub enum MountError {
     /// CRI: recursive_read_only needs propagation private.
     #[error("the mount at {0} is to be read-only recursively, so its propagation must be private")]
     RecursiveAndPropagated(String),
+    /// CRI: an image is mounted read-only. The kubelet looks for the first word.
+    #[error("ImageVolumeMountFailed: the image {image} at {destination}: {reason}")]
+    Image {
+        /// The image.
+        image: String,
+        /// In the container.
+        destination: String,
+        /// Why.
+        reason: String,
+    },
     /// CRI: a host path that does not exist is an error.
     #[error("the host path {path} of the mount at {destination} cannot be used")]
     HostPath {
@@ -38,16 +48,24 @@ pub enum MountError {
 ///
 /// Returned in the order in which they are to be made: a mount below another one after it. Looks at the disk of the node, so it
 /// belongs on a blocking thread.
-pub fn resolve(requests: &[MountRequest], etc: &Path, readonly_rootfs: bool) -> Result<Vec<ResolvedMount>, MountError> {
+///
+/// `look` finds the files of an image; its error is a clause.
+pub fn resolve(
+    requests: &[MountRequest],
+    etc: &Path,
+    readonly_rootfs: bool,
+    look: impl Fn(&ImageVolume) -> Result<ImageFiles, String>,
+) -> Result<Vec<ResolvedMount>, MountError> {
     let mut mounts = Vec::with_capacity(requests.len() + ETC.len());
     for request in requests {
-        mounts.push(resolve_one(request)?);
+        mounts.push(resolve_one(request, &look)?);
     }
     for (name, destination) in ETC {
         if mounts.iter().any(|mount| mount.container_path == destination) {
             continue;
         }
         mounts.push(ResolvedMount {
+            image: None,
             host_path: etc.join(name),
             container_path: destination.to_owned(),
             readonly: readonly_rootfs,
@@ -60,7 +78,10 @@ pub fn resolve(requests: &[MountRequest], etc: &Path, readonly_rootfs: bool) -> 
     Ok(mounts)
 }
 
-fn resolve_one(request: &MountRequest) -> Result<ResolvedMount, MountError> {
+fn resolve_one(
+    request: &MountRequest,
+    look: impl Fn(&ImageVolume) -> Result<ImageFiles, String>,
+) -> Result<ResolvedMount, MountError> {
     let destination = clean(&request.container_path)
         .filter(|path| path != "/")
         .ok_or_else(|| MountError::Destination(request.container_path.clone()))?;
@@ -72,6 +93,22 @@ fn resolve_one(request: &MountRequest) -> Result<ResolvedMount, MountError> {
             return Err(MountError::RecursiveAndPropagated(destination));
         }
     }
+    if let Some(volume) = &request.image {
+        let failed =
+            |reason: String| MountError::Image { image: volume.image.image.clone(), destination: destination.clone(), reason };
+        if !request.readonly {
+            return Err(failed("it can only be mounted read-only".to_owned()));
+        }
+        let files = look(volume).map_err(failed)?;
+        return Ok(ResolvedMount {
+            host_path: files.places.first().cloned().unwrap_or_default(),
+            image: Some(files),
+            container_path: destination,
+            readonly: true,
+            recursive_readonly: true,
+            propagation: MountPropagation::Private,
+        });
+    }
     if !request.host_path.starts_with('/') {
         return Err(MountError::Source(request.host_path.clone()));
     }
@@ -81,6 +118,7 @@ fn resolve_one(request: &MountRequest) -> Result<ResolvedMount, MountError> {
         source,
     })?;
     Ok(ResolvedMount {
+        image: None,
         host_path,
         container_path: destination,
         readonly: request.readonly,
@@ -111,8 +149,13 @@ pub fn clean(path: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn resolved(requests: &[MountRequest], etc: &Path, readonly_rootfs: bool) -> Result<Vec<ResolvedMount>, MountError> {
+        resolve(requests, etc, readonly_rootfs, |_| Err("no image".to_owned()))
+    }
+
     fn request(host: &Path, container: &str) -> MountRequest {
         MountRequest {
+            image: None,
             container_path: container.to_owned(),
             host_path: host.to_str().unwrap().to_owned(),
             readonly: false,
@@ -129,7 +172,7 @@ mod tests {
     #[test]
     fn the_sandboxs_files_are_there_unless_the_pod_brings_its_own() {
         let host = tempfile::tempdir().unwrap();
-        let mounts = resolve(&[request(host.path(), "/etc/hosts")], Path::new("/run/s"), true).unwrap();
+        let mounts = resolved(&[request(host.path(), "/etc/hosts")], Path::new("/run/s"), true).unwrap();
         assert_eq!(destinations(&mounts), ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"]);
         assert_eq!(mounts[0].host_path, host.path().canonicalize().unwrap());
         assert!(!mounts[0].readonly && mounts[1].readonly);
@@ -140,7 +183,7 @@ mod tests {
     fn a_mount_below_another_is_made_after_it() {
         let host = tempfile::tempdir().unwrap();
         let requests = [request(host.path(), "/a/b/c/d"), request(host.path(), "//a/./x/.."), request(host.path(), "/a/b/")];
-        let mounts = resolve(&requests, Path::new("/run/s"), false).unwrap();
+        let mounts = resolved(&requests, Path::new("/run/s"), false).unwrap();
         assert_eq!(destinations(&mounts), ["/a", "/a/b", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/a/b/c/d"]);
     }
 
@@ -149,9 +192,9 @@ mod tests {
         let host = tempfile::tempdir().unwrap();
         let link = host.path().join("link");
         std::os::unix::fs::symlink(host.path(), &link).unwrap();
-        let mounts = resolve(&[request(&link, "/v")], Path::new("/run/s"), false).unwrap();
+        let mounts = resolved(&[request(&link, "/v")], Path::new("/run/s"), false).unwrap();
         assert_eq!(mounts[0].host_path, host.path().canonicalize().unwrap());
-        let error = resolve(&[request(&host.path().join("none"), "/v")], Path::new("/run/s"), false).unwrap_err();
+        let error = resolved(&[request(&host.path().join("none"), "/v")], Path::new("/run/s"), false).unwrap_err();
         assert!(matches!(error, MountError::HostPath { .. }), "{error}");
     }
 
@@ -159,12 +202,12 @@ mod tests {
     fn recursive_read_only_needs_read_only_and_private() {
         let host = tempfile::tempdir().unwrap();
         let recursive = MountRequest { readonly: true, recursive_readonly: true, ..request(host.path(), "/v") };
-        resolve(std::slice::from_ref(&recursive), Path::new("/s"), false).unwrap();
+        resolved(std::slice::from_ref(&recursive), Path::new("/s"), false).unwrap();
         let writable = MountRequest { readonly: false, ..recursive.clone() };
-        assert!(matches!(resolve(&[writable], Path::new("/s"), false), Err(MountError::RecursiveButWritable(_))));
+        assert!(matches!(resolved(&[writable], Path::new("/s"), false), Err(MountError::RecursiveButWritable(_))));
         for propagation in [MountPropagation::HostToContainer, MountPropagation::Bidirectional] {
             let propagated = MountRequest { propagation, ..recursive.clone() };
-            assert!(matches!(resolve(&[propagated], Path::new("/s"), false), Err(MountError::RecursiveAndPropagated(_))));
+            assert!(matches!(resolved(&[propagated], Path::new("/s"), false), Err(MountError::RecursiveAndPropagated(_))));
         }
     }
 
@@ -172,9 +215,9 @@ mod tests {
     fn paths_that_lead_nowhere_are_refused() {
         let host = tempfile::tempdir().unwrap();
         for container in ["", "v", "/", "/..", "/a/.."] {
-            let error = resolve(&[request(host.path(), container)], Path::new("/s"), false).unwrap_err();
+            let error = resolved(&[request(host.path(), container)], Path::new("/s"), false).unwrap_err();
             assert!(matches!(error, MountError::Destination(_)), "{container:?}: {error}");
         }
-        assert!(matches!(resolve(&[request(Path::new("relative"), "/v")], Path::new("/s"), false), Err(MountError::Source(_))));
+        assert!(matches!(resolved(&[request(Path::new("relative"), "/v")], Path::new("/s"), false), Err(MountError::Source(_))));
     }
 }

@@ -84,7 +84,7 @@ pub async fn release(runtime: &Runtime, container: &Container) -> Result<(), Rem
     });
     blocking.await.map_err(|_| RemoveError::ShuttingDown)??;
     runtime.host.forget(container.id().as_str())?;
-    container.let_go_of_image();
+    container.let_go_of_images();
     Ok(())
 }
 

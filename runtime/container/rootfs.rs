@@ -22,30 +22,49 @@ pub fn prepare(writable: &Path) -> io::Result<()> {
 
 /// Mounts the overlay. `lower`: the image's layers, the topmost first; at least one.
 pub fn mount(lower: &[PathBuf], writable: &Path) -> io::Result<OwnedFd> {
-    let overlay = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let overlay = overlay.as_fd();
-    // Paths go in as descriptors: a parameter may have 255 bytes, a path may be longer.
-    let open = |path: &Path| rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let name = |descriptor: &OwnedFd| format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+    let overlay = over(lower)?;
+    let (upper, work) = (open(&writable.join("upper"))?, open(&writable.join("work"))?);
+    rustix::mount::fsconfig_set_string(overlay.as_fd(), "upperdir", name(&upper))?;
+    rustix::mount::fsconfig_set_string(overlay.as_fd(), "workdir", name(&work))?;
+    // What a container writes here ends with it, so a guest's fsync need not reach the disk.
+    rustix::mount::fsconfig_set_flag(overlay.as_fd(), "volatile")?;
+    rustix::mount::fsconfig_create(overlay.as_fd())?;
+    // Device nodes work: they are those of our own layer. Images bring none, and guests cannot make any.
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID;
+    Ok(rustix::mount::fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+}
 
+/// Mounts layers to be read only. At least two.
+pub fn mount_readonly(lower: &[PathBuf]) -> io::Result<OwnedFd> {
+    let overlay = over(lower)?;
+    rustix::mount::fsconfig_create(overlay.as_fd())?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    Ok(rustix::mount::fsmount(overlay.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+}
+
+/// An overlay over these layers, not made yet.
+fn over(lower: &[PathBuf]) -> io::Result<OwnedFd> {
+    let overlay = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let lower: Vec<OwnedFd> = lower.iter().map(|path| open(path)).collect::<Result<_, _>>()?;
-    let one_by_one = lower.iter().try_for_each(|layer| rustix::mount::fsconfig_set_string(overlay, "lowerdir+", name(layer)));
+    let add = |layer| rustix::mount::fsconfig_set_string(overlay.as_fd(), "lowerdir+", name(layer));
+    let one_by_one = lower.iter().try_for_each(add);
     if matches!(one_by_one, Err(Errno::INVAL)) {
         // Linux before 6.5 knows the list only.
         let list = lower.iter().map(name).collect::<Vec<_>>().join(":");
-        rustix::mount::fsconfig_set_string(overlay, "lowerdir", list)?;
+        rustix::mount::fsconfig_set_string(overlay.as_fd(), "lowerdir", list)?;
     } else {
         one_by_one?;
     }
-    let (upper, work) = (open(&writable.join("upper"))?, open(&writable.join("work"))?);
-    rustix::mount::fsconfig_set_string(overlay, "upperdir", name(&upper))?;
-    rustix::mount::fsconfig_set_string(overlay, "workdir", name(&work))?;
-    // What a container writes here ends with it, so a guest's fsync need not reach the disk.
-    rustix::mount::fsconfig_set_flag(overlay, "volatile")?;
-    rustix::mount::fsconfig_create(overlay)?;
-    // Device nodes work: they are those of our own layer. Images bring none, and guests cannot make any.
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID;
-    Ok(rustix::mount::fsmount(overlay, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+    Ok(overlay)
+}
+
+/// Paths go in as descriptors: a parameter may have 255 bytes, a path may be longer.
+fn open(path: &Path) -> Result<OwnedFd, Errno> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn name(descriptor: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", descriptor.as_raw_fd())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::container::{
     Container, ContainerConfig, ContainerMetadata, ContainerState, GuestUser, ImageName, MountPropagation, MountRequest,
-    Resources, signals,
+    Resources, mounts, signals,
 };
 use crate::proto::runtime::v1 as cri;
 
@@ -57,7 +57,7 @@ pub fn status(container: &Container) -> cri::ContainerStatus {
         message,
         labels: config.labels.clone().into_iter().collect(),
         annotations: config.annotations.clone().into_iter().collect(),
-        mounts: config.mounts.iter().map(mount).collect(),
+        mounts: config.mounts.iter().map(|request| mount(request, metadata)).collect(),
         log_path: metadata.log_path.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
         resources: config.resources.as_ref().map(resources),
         user: Some(cri::ContainerUser { linux: Some(user(&metadata.process.user)) }),
@@ -79,8 +79,15 @@ fn image(name: &ImageName, image: String) -> cri::ImageSpec {
     }
 }
 
+/// The image that is mounted, by its id.
+fn mounted_image(mount: &MountRequest, metadata: &ContainerMetadata) -> String {
+    let place = mounts::clean(&mount.container_path);
+    let resolved = metadata.mounts.iter().filter(|resolved| Some(&resolved.container_path) == place.as_ref());
+    resolved.filter_map(|resolved| Some(resolved.image.as_ref()?.image_id.clone())).next().unwrap_or_default()
+}
+
 /// Exactly what was asked for: the kubelet finds its termination log by it.
-fn mount(mount: &MountRequest) -> cri::Mount {
+fn mount(mount: &MountRequest, metadata: &ContainerMetadata) -> cri::Mount {
     let propagation = match mount.propagation {
         MountPropagation::Private => cri::MountPropagation::PropagationPrivate,
         MountPropagation::HostToContainer => cri::MountPropagation::PropagationHostToContainer,
@@ -93,6 +100,11 @@ fn mount(mount: &MountRequest) -> cri::Mount {
         selinux_relabel: mount.selinux_relabel,
         propagation: propagation.into(),
         recursive_read_only: mount.recursive_readonly,
+        image: mount.image.as_ref().map(|volume| {
+            let id = mounted_image(mount, metadata);
+            cri::ImageSpec { image_ref: id, ..image(&volume.image, volume.image.image.clone()) }
+        }),
+        image_sub_path: mount.image.as_ref().map(|volume| volume.sub_path.clone()).unwrap_or_default(),
         ..cri::Mount::default()
     }
 }
@@ -146,7 +158,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(&directory.path().join("live"), &directory.path().join("mirror"), "boot").unwrap();
         let record = ContainerRecord { metadata, status: ContainerStatus::created() };
-        (Container::restore(record, None, Arc::new(store)), directory)
+        (Container::restore(record, Vec::new(), Arc::new(store)), directory)
     }
 
     #[test]
@@ -154,6 +166,7 @@ mod tests {
         let mut metadata = example("c1", "s1");
         metadata.config.annotations.insert("io.kubernetes.container.hash".into(), "abc".into());
         metadata.config.mounts.push(MountRequest {
+            image: None,
             container_path: "/v/".into(),
             host_path: "/link".into(),
             readonly: true,

@@ -11,7 +11,9 @@ use super::request_container;
 use crate::cgroup::CgroupPath;
 use crate::container::entrypoint::{Module, Node, SCRIPT_LINE, Tree};
 use crate::container::spec::{self, ImageDefaults};
-use crate::container::{Container, ContainerConfig, ContainerMetadata, ProcessSpec, ResolvedMount, mounts, release, signals};
+use crate::container::{
+    Container, ContainerConfig, ContainerMetadata, ImageFiles, ImageVolume, ProcessSpec, ResolvedMount, mounts, release, signals,
+};
 use crate::proto::runtime::v1::{CreateContainerRequest, CreateContainerResponse};
 use crate::sandbox::{Sandbox, SandboxState, files};
 use crate::state::Runtime;
@@ -61,6 +63,7 @@ async fn make(
         .ok_or_else(|| Error::NotFound { what: "image", id: config.image.image.clone() })?;
     let hold = runtime.images.hold(&image.id).map_err(|_| Error::NotFound { what: "image", id: image.id.clone() })?;
 
+    let mut holds = vec![hold];
     let etc = files::directory(&runtime.config.state, sandbox.id());
     let (images, image_of_spec, sandbox_of_spec) = (runtime.images.clone(), Arc::clone(&image), Arc::clone(&sandbox));
     let composed = tokio::task::spawn_blocking(move || {
@@ -69,6 +72,11 @@ async fn make(
     });
     let (config, process, mounts) =
         composed.await.map_err(|_| Error::Unavailable("the daemon is shutting down".to_owned()))??;
+    for volume in mounts.iter().filter_map(|mount| mount.image.as_ref()) {
+        // It may have been removed since it was looked at.
+        let gone = |_| Error::NotFound { what: "image", id: volume.image_id.clone() };
+        holds.push(runtime.images.hold(&volume.image_id).map_err(gone)?);
+    }
     // Found in the cache, as it was compiled at the pull. Looked at now so that a guest that cannot run is refused here.
     let code = runtime.images.code(&process.module_digest).await?;
     super::container_start::code_kind(&process.module, &code.report)?;
@@ -91,7 +99,7 @@ async fn make(
         config,
     };
     let stdin = metadata.config.stdin;
-    let container = Container::create(metadata, hold, Arc::clone(&runtime.store))?;
+    let container = Container::create(metadata, holds, Arc::clone(&runtime.store))?;
     if stdin && let Err(error) = make_fifo(&runtime, &container) {
         release::release(&runtime, &container).await?;
         runtime.store.delete(Table::Containers, id.as_str())?;
@@ -135,8 +143,14 @@ fn compose(
         group: accounts("/etc/group")?,
     };
     let process = spec::compose(config, &defaults, hostname, &ImageTree { images, image })?;
-    let mounts = mounts::resolve(&config.mounts, etc, config.readonly_rootfs)?;
+    let mounts = mounts::resolve(&config.mounts, etc, config.readonly_rootfs, |volume| volume_files(images, volume))?;
     Ok((process, mounts))
+}
+
+fn volume_files(images: &Images, volume: &ImageVolume) -> Result<ImageFiles, String> {
+    let image = images.get(&volume.image.image).ok_or("the image is not here; it is pulled before")?;
+    let view = images.subpath(&image, &volume.sub_path).map_err(|error| error.to_string())?;
+    Ok(ImageFiles { image_id: image.id.clone(), places: view.places })
 }
 
 fn only_module(image: &Image) -> Option<Module> {

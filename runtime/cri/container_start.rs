@@ -82,6 +82,7 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
         stdin_fifo: container.stdin_fifo(&runtime.config.state),
         tty: metadata.config.tty,
         devices: runtime.config.root.join("devices"),
+        empty: runtime.config.root.join("empty"),
         pids,
     };
     Ok(launch::launch(&runtime.host, plan).await?)
@@ -130,6 +131,7 @@ pub(super) fn code_kind(module: &Path, report: &CodeReport) -> Result<CodeKind, 
 
 fn mount(mount: &ResolvedMount) -> MountPlan {
     MountPlan {
+        layers: mount.image.as_ref().map(|image| image.places.clone()).unwrap_or_default(),
         host_path: mount.host_path.clone(),
         container_path: mount.container_path.clone(),
         readonly: mount.readonly,

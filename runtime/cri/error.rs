@@ -189,7 +189,7 @@ impl Error {
             Self::SandboxChange(sandbox::ChangeError::Transition(_)) => Code::FailedPrecondition,
             Self::ContainerChange(container::ChangeError::Transition(_)) => Code::FailedPrecondition,
             Self::Spec(error) => spec_code(error),
-            Self::Mount(MountError::HostPath { .. }) => Code::FailedPrecondition,
+            Self::Mount(MountError::HostPath { .. } | MountError::Image { .. }) => Code::FailedPrecondition,
             Self::Mount(_) => Code::InvalidArgument,
             Self::Launch(error) => launch_code(error),
             Self::Stop(error) => stop_code(error),

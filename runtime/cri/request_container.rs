@@ -6,7 +6,7 @@
 
 use super::error::Error;
 use super::request_sandbox;
-use crate::container::{ContainerConfig, ImageName, MountPropagation, MountRequest, Resources, UserRequest, mounts};
+use crate::container::{ContainerConfig, ImageName, ImageVolume, MountPropagation, MountRequest, Resources, UserRequest, mounts};
 use crate::proto::runtime::v1 as cri;
 
 /// Converts and checks.
@@ -77,9 +77,11 @@ fn env(env: cri::KeyValue) -> Result<(String, String), Error> {
 }
 
 fn mount(mount: cri::Mount) -> Result<MountRequest, Error> {
-    if mount.image.as_ref().is_some_and(|image| !image.image.is_empty()) {
-        return Err(Error::Unimplemented("image volumes are not supported yet".to_owned()));
-    }
+    let volume = match mount.image.clone().filter(|image| !image.image.is_empty()) {
+        Some(image) => Some(ImageVolume { image: self::image(Some(image))?, sub_path: mount.image_sub_path.clone() }),
+        None if mount.image_sub_path.is_empty() => None,
+        None => return Err(invalid(format!("the mount at {:?} has an image_sub_path and no image", mount.container_path))),
+    };
     if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
         return Err(invalid(format!("the mount at {:?} maps ids, and user namespaces are not supported", mount.container_path)));
     }
@@ -95,6 +97,7 @@ fn mount(mount: cri::Mount) -> Result<MountRequest, Error> {
         recursive_readonly: mount.recursive_read_only,
         selinux_relabel: mount.selinux_relabel,
         propagation,
+        image: volume,
     })
 }
 
@@ -165,8 +168,8 @@ mod tests {
     fn what_no_guest_can_have_is_refused() {
         let device = cri::Device { host_path: "/dev/fuse".into(), ..Default::default() };
         assert_eq!(code(cri::ContainerConfig { devices: vec![device], ..example() }), tonic::Code::Unimplemented);
-        let image = cri::Mount { image: Some(cri::ImageSpec { image: "x".into(), ..Default::default() }), ..Default::default() };
-        assert_eq!(code(cri::ContainerConfig { mounts: vec![image], ..example() }), tonic::Code::Unimplemented);
+        let part_of_nothing = cri::Mount { image_sub_path: "x".into(), ..Default::default() };
+        assert_eq!(code(cri::ContainerConfig { mounts: vec![part_of_nothing], ..example() }), tonic::Code::InvalidArgument);
         let mapped = cri::Mount { uid_mappings: vec![cri::IdMapping::default()], ..Default::default() };
         assert_eq!(code(cri::ContainerConfig { mounts: vec![mapped], ..example() }), tonic::Code::InvalidArgument);
         let profile = cri::SecurityProfile {

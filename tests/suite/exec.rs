@@ -112,7 +112,8 @@ fn twenty_megabytes_go_through_unharmed_each_way() {
 #[test]
 fn requests_without_sense_are_refused_and_a_url_is_good_once() {
     let Some((node, id, probe)) = waiting() else { return };
-    let request = cri::ExecRequest { container_id: id.clone(), cmd: vec![probe, "echo".into()], stdout: true, ..Default::default() };
+    let request =
+        cri::ExecRequest { container_id: id.clone(), cmd: vec![probe, "echo".into()], stdout: true, ..Default::default() };
     let code = |request: cri::ExecRequest| node.client.exec(request).unwrap_err().code();
     assert_eq!(code(cri::ExecRequest { container_id: "nosuch".into(), ..request.clone() }), Code::NotFound);
     assert_eq!(code(cri::ExecRequest { cmd: vec![], ..request.clone() }), Code::InvalidArgument);

@@ -32,6 +32,7 @@ mod procfs;
 mod user;
 mod wasi;
 
+mod image_volumes;
 mod images;
 mod images_limits;
 mod images_refused;

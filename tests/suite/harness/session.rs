@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio_tungstenite::tungstenite::client::{IntoClientRequest, client};
 use tokio_tungstenite::tungstenite::{Message, WebSocket};
 
-use super::node::Node;
 use super::cri;
+use super::node::Node;
 
 /// No answer of a session takes longer than this.
 const DEADLINE: Duration = Duration::from_secs(30);
