@@ -34,8 +34,12 @@ pub(super) async fn run(runtime: &Arc<Runtime>, container: &str, streams: Comman
     if let Some(stdin) = stdin
         && let Some(fifo) = container.stdin_fifo(&runtime.config.state)
     {
-        let pipe = pipe::OpenOptions::new().open_sender(fifo).map_err(ExecError::system("opening standard input"))?;
-        inputs.spawn(pump::into_pipe(stdin, pipe));
+        match pipe::OpenOptions::new().open_sender(fifo) {
+            Ok(pipe) => drop(inputs.spawn(pump::into_pipe(stdin, pipe))),
+            // Nobody reads it any more: the guest has just ended, and so will its output.
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {}
+            Err(error) => return Err(ExecError::system("opening standard input")(error)),
+        }
     }
     if config.tty {
         inputs.spawn(follow(Arc::clone(runtime), guest.to_owned(), resize));
