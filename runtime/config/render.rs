@@ -5,7 +5,7 @@ use std::fmt::Write;
 use toml::{Table, Value};
 
 use super::section::Section;
-use super::{Cgroup, Compile, Config, Images, Limits, Log, Network, Streaming, Trust};
+use super::{Cgroup, Compile, Config, Handler, Images, Limits, Log, Network, Streaming, Trust};
 
 /// The tables with keys of their own, in the order of their declaration in [`Config`]. The handlers are not among
 /// them: their names are the user's.
@@ -38,6 +38,10 @@ pub(super) fn render(config: &Config) -> String {
             for name in inner.into_iter().flat_map(Table::keys) {
                 // A writer to a String does not fail.
                 let _ = writeln!(text, "[{HANDLERS}.{}]", Value::String(name.clone()));
+                let handler = inner.and_then(|inner| inner.get(name)?.as_table());
+                for (key, comment) in Handler::KEYS {
+                    write_key(&mut text, key, comment, handler.and_then(|handler| handler.get(*key)));
+                }
             }
             continue;
         }
@@ -58,7 +62,11 @@ pub fn reference() -> String {
         let heading = if *table == HANDLERS { "[handlers.NAME]".to_owned() } else { format!("[{table}]") };
         let _ = writeln!(text, "\n## `{heading}`\n\n{}\n", joined(comment));
         if *table == HANDLERS {
-            let _ = writeln!(text, "By default there are `[handlers.\"\"]` and `[handlers.\"wasm\"]`.");
+            write_reference(&mut text, Handler::KEYS.iter(), Table::try_from(Handler::default()).ok().as_ref());
+            let _ = writeln!(
+                text,
+                "\nBy default there are `[handlers.\"\"]`, `[handlers.\"wasm\"]`, and `[handlers.\"wasm-compat\"]` with `procfs = true`."
+            );
             continue;
         }
         write_reference(&mut text, keys_of(table).iter(), defaults.get(*table).and_then(Value::as_table));

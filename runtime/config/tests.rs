@@ -21,7 +21,7 @@ fn without_a_file_there_are_defaults() {
     assert_eq!(config.netns_dir(), Path::new("/run/cri-wasm/netns"));
     assert_eq!(config.cni_cache_dir(), Path::new("/var/lib/cri-wasm/cni"));
     assert_eq!(config.socket_mode(), 0o660);
-    assert_eq!(config.handlers.keys().collect::<Vec<_>>(), ["", "wasm"]);
+    assert_eq!(config.handlers.keys().collect::<Vec<_>>(), ["", "wasm", "wasm-compat"]);
 }
 
 #[test]

@@ -125,6 +125,8 @@ impl Host {
                 }
             };
             tokio::select! {
+                // First: a supervisor that was told to end is not to be missed.
+                biased;
                 () = stop.cancelled() => return,
                 ((), ()) = async { tokio::join!(read, handle) } => {}
             }

@@ -73,9 +73,8 @@ fn a_container_that_cannot_be_made_leaves_nothing_and_the_retry_succeeds() {
                 container_path: "/data".into(),
                 ..Default::default()
             }),
-            // critest and kubelets take exactly this code for "not there yet".
-            Some(Code::Unimplemented),
-            "image",
+            Some(Code::FailedPrecondition),
+            "ImageVolumeMountFailed",
         ),
         (
             mount(cri::Mount {

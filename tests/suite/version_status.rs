@@ -48,7 +48,7 @@ fn status_lists_the_default_handlers_and_only_features_that_are_there() {
     let status = status(&node, false);
     let mut names: Vec<&str> = status.runtime_handlers.iter().map(|handler| handler.name.as_str()).collect();
     names.sort_unstable();
-    assert_eq!(names, ["", "wasm"]);
+    assert_eq!(names, ["", "wasm", "wasm-compat"]);
     for handler in &status.runtime_handlers {
         let features = handler.features.expect("features");
         assert!(features.recursive_read_only_mounts);

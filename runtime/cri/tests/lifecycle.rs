@@ -216,7 +216,10 @@ async fn version_status_and_configuration_are_what_the_kubelet_needs() {
         conditions.iter().map(|found| (found.r#type.as_str(), found.status)).collect::<Vec<_>>(),
         [("RuntimeReady", true), ("NetworkReady", false)]
     );
-    assert_eq!(status.runtime_handlers.iter().map(|handler| handler.name.as_str()).collect::<Vec<_>>(), ["", "wasm"]);
+    assert_eq!(
+        status.runtime_handlers.iter().map(|handler| handler.name.as_str()).collect::<Vec<_>>(),
+        ["", "wasm", "wasm-compat"]
+    );
     let config: serde_json::Value = serde_json::from_str(&status.info["config"]).unwrap();
     assert_eq!(config["stateDir"], node.config.state.to_string_lossy().as_ref());
     let config = node.service().runtime_config(Request::new(cri::RuntimeConfigRequest {})).await.unwrap().into_inner();
