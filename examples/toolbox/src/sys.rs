@@ -179,8 +179,31 @@ pub fn poll(descriptors: &[(RawFd, bool)], wait: Option<Duration>) -> Vec<bool> 
 
 /// The descriptor that the process was started with, as a file.
 pub fn inherited(fd: RawFd) -> File {
-    // SAFETY: called once for each of the descriptors that a process begins with, which nobody else owns.
+    // SAFETY: called once for each of the descriptors that a process begins with or is given, which nobody else owns.
     unsafe { File::from_raw_fd(fd) }
+}
+
+/// Takes a connection of a listening socket that the process was given.
+pub fn accept(listener: RawFd) -> io::Result<File> {
+    #[cfg(target_os = "wasi")]
+    {
+        #[link(wasm_import_module = "wasi_snapshot_preview1")]
+        unsafe extern "C" {
+            fn sock_accept(fd: i32, flags: i32, out: *mut i32) -> i32;
+        }
+        let mut connection = 0;
+        // SAFETY: the function of WASI preview 1 with this type; it writes one number, for which there is room.
+        match unsafe { sock_accept(listener, 0, &mut connection) } {
+            0 => Ok(inherited(connection)),
+            code => Err(io::Error::from_raw_os_error(code)),
+        }
+    }
+    #[cfg(not(target_os = "wasi"))]
+    {
+        // SAFETY: null pointers say that the peer's address is not wanted.
+        let connection = unsafe { libc::accept(listener, std::ptr::null_mut(), std::ptr::null_mut()) };
+        if connection < 0 { Err(io::Error::last_os_error()) } else { Ok(inherited(connection)) }
+    }
 }
 
 /// The words for an error, as people know them from a shell.

@@ -1,21 +1,32 @@
 //! The tools. Each is an `async fn` of its context; this is their table.
 
 pub mod basic;
+pub mod bytes;
 pub mod columns;
 pub mod copy;
 pub mod date;
+pub mod diff;
+pub mod expr;
 pub mod files;
 pub mod find;
 pub mod format;
 pub mod grep;
+pub mod gzip;
 pub mod links;
 pub mod ls;
 pub mod numbers;
+pub mod pager;
+pub mod process;
+pub mod refused;
 pub mod sed;
 pub mod signals;
 pub mod sort;
+pub mod status;
 pub mod stream;
+pub mod sums;
+pub mod tar;
 pub mod test;
+pub mod users;
 
 use crate::applet;
 use crate::context::Applet;
@@ -24,18 +35,29 @@ use crate::shell;
 static TABLES: &[&[Applet]] = &[
     &[applet!("sh", shell::shell), applet!("ash", shell::shell), applet!("bash", shell::shell), applet!("dash", shell::shell)],
     basic::APPLETS,
+    bytes::APPLETS,
     columns::APPLETS,
     copy::APPLETS,
     date::APPLETS,
+    diff::APPLETS,
+    expr::APPLETS,
     files::APPLETS,
     find::APPLETS,
     grep::APPLETS,
+    gzip::APPLETS,
     links::APPLETS,
     ls::APPLETS,
+    pager::APPLETS,
+    process::APPLETS,
+    refused::APPLETS,
     sed::APPLETS,
     sort::APPLETS,
+    status::APPLETS,
     stream::APPLETS,
+    sums::APPLETS,
+    tar::APPLETS,
     test::APPLETS,
+    users::APPLETS,
 ];
 
 /// All applets.
