@@ -1,1 +1,1 @@
-echo 'a  b $x `y` \n' | cat -A
+printf "%s\n" 'a  b $x `y` \n' | cat -A

@@ -24,6 +24,8 @@ struct Grep {
     scratch: Scratch,
     matched: bool,
     failed: bool,
+    /// `-L` has listed a file.
+    listed: bool,
 }
 
 enum Matcher {
@@ -103,6 +105,7 @@ async fn grep(context: &mut Context) -> Outcome {
         scratch: Scratch::default(),
         matched: false,
         failed: false,
+        listed: false,
     };
     let top = operands.len() == 1 && operands.first().is_some_and(|name| name == ".") && grep.parsed.operands.len() < 2;
     for name in operands {
@@ -119,6 +122,9 @@ async fn grep(context: &mut Context) -> Outcome {
         if grep.matched && grep.parsed.has('q') {
             return Ok(0);
         }
+    }
+    if grep.parsed.has('L') {
+        grep.matched = grep.listed;
     }
     Ok(if grep.failed && !(grep.matched && grep.parsed.has('q')) { 2 } else { u8::from(!grep.matched) })
 }
@@ -279,6 +285,7 @@ impl Grep {
         if (self.parsed.has('l') && count > 0) || (self.parsed.has('L') && count == 0) {
             context.print(&format!("{label}\n")).await?;
         }
+        self.listed |= self.parsed.has('L') && count == 0;
         Ok(())
     }
 

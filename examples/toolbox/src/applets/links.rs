@@ -90,7 +90,8 @@ async fn ln(context: &mut Context) -> Outcome {
             Ok(()) if parsed.has('v') => context.print(&format!("'{name}' -> '{source}'\n")).await?,
             Ok(()) => {}
             Err(error) => {
-                context.complain_of(&name, &error).await;
+                let missing = !parsed.has('s') && context.status(&source, false).is_err();
+                context.complain_of(if missing { &source } else { &name }, &error).await;
                 status = 1;
             }
         }

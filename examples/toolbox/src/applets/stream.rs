@@ -37,11 +37,11 @@ pub async fn open(context: &mut Context, name: &str, verb: &str) -> Option<Handl
         Ok(handle) => Some(handle),
         Err(error) => {
             let what = match verb {
+                _ if directory => "read error".to_string(),
                 "" => name.to_string(),
-                _ if directory => format!("{verb} '{name}'").replace("can't open", "can't read"),
                 _ => format!("{verb} '{name}'"),
             };
-            context.complain_of(if directory && verb == "read" { "read error" } else { &what }, &error).await;
+            context.complain_of(&what, &error).await;
             None
         }
     }
@@ -278,13 +278,14 @@ async fn tail(context: &mut Context) -> Outcome {
             context.bytes(&line).await?;
         }
     }
+    if followed.is_empty() {
+        context.complain("no files").await;
+        return Ok(1);
+    }
     if parsed.has('f') || parsed.has('F') {
         let wait = parsed.value('s').and_then(|text| text.parse().ok()).unwrap_or(0.2);
         let wait = Duration::try_from_secs_f64(wait).unwrap_or(Duration::from_secs(1));
         let mut last = names.len() - 1;
-        if followed.is_empty() {
-            return Ok(1);
-        }
         let mut buffer = vec![0; 16384];
         loop {
             context.out.flush().await?;

@@ -258,7 +258,7 @@ impl Shell {
         } else if let Some(value) = self.aliases.get(name) {
             (format!("alias {name}={}", quoted(value)), format!("is an alias for {value}"))
         } else if self.functions.contains_key(name) {
-            (name.to_string(), "is a function".to_string())
+            (name.to_string(), "is a shell function".to_string())
         } else if special::is_special(name) {
             (name.to_string(), "is a special shell builtin".to_string())
         } else if is_builtin(name) || is_applet(name) {
@@ -307,7 +307,7 @@ impl Shell {
         let known = letter != ':' && spec.trim_start_matches(':').contains(letter);
         let wants = known && spec.contains(&format!("{letter}:"));
         let mut value = letter.to_string();
-        self.variables.remove("OPTARG");
+        self.assign("OPTARG", "").await?;
         if !known {
             value = "?".into();
             if silent {

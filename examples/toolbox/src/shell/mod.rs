@@ -113,6 +113,8 @@ pub struct Shell {
     returnable: u32,
     /// How deep functions, shells and groups are nested.
     depth: u32,
+    /// How deep programs started this shell.
+    programs: u32,
     /// The status of the last command substitution of the running command.
     substituted: Option<u8>,
     /// The line of the running command.

@@ -40,7 +40,7 @@ impl Shell {
                     match from.parse::<u32>().ok().and_then(|number| fds.get(&number).cloned()) {
                         Some(handle) => fds.insert(redirection.descriptor, handle),
                         None => {
-                            self.complain(&format!("{from}: Bad file descriptor")).await;
+                            self.complain_to(&fds, &format!("{from}: Bad file descriptor")).await;
                             return Ok(Redirected::Failed);
                         }
                     };
@@ -72,11 +72,18 @@ impl Shell {
                         (false, true) => ("create", "nonexistent directory".to_string()),
                         (false, false) => ("create", sys::words(&error)),
                     };
-                    self.complain(&format!("can't {verb} {name}: {what}")).await;
+                    self.complain_to(&fds, &format!("can't {verb} {name}: {what}")).await;
                     return Ok(Redirected::Failed);
                 }
             }
         }
         Ok(Redirected::Open(fds))
+    }
+
+    /// Says something where the redirections so far lead standard error.
+    async fn complain_to(&self, fds: &Fds, message: &str) {
+        if let Some(handle) = fds.get(&2) {
+            let _ = handle.write(&text::encode(&format!("{}: {message}\n", self.label))).await;
+        }
     }
 }

@@ -30,7 +30,7 @@ impl Shell {
         let special = special::is_special(&name);
         let fds = match self.redirected(redirections).await? {
             Redirected::Open(fds) => fds,
-            Redirected::Failed if special && !self.options.interactive => return Err(Flow::Fatal(2)),
+            Redirected::Failed if special && !self.options.interactive => return Err(Flow::Fatal(1)),
             Redirected::Failed => return Ok(1),
         };
         let assigned = self.expand_assignments(assignments).await?;
@@ -97,7 +97,7 @@ impl Shell {
             cwd: self.cwd.clone(),
             fds: self.fds.clone(),
             terminal: self.terminal.clone(),
-            depth: self.depth,
+            depth: self.programs,
             path: self.value("PATH"),
         };
         if builtins::is_applet(name) {

@@ -468,25 +468,20 @@ impl<'a> Sed<'a> {
         let (Some(first), second) = (&command.addresses.0, &command.addresses.1) else { return Ok(true) };
         let Some(second) = second else { return self.address_matches(context, first).await };
         let state = self.ranges.get(index).copied().flatten();
-        let next = match state {
-            Some(end) => {
-                let ends = match second {
-                    Address::Line(_) | Address::More(_) => self.number >= end,
-                    address => self.address_matches(context, address).await?,
-                };
-                // A second address that lies before the line: only what was begun.
-                let passed = matches!(second, Address::Line(_) | Address::More(_)) && self.number > end;
-                if let Some(place) = self.ranges.get_mut(index) {
-                    *place = if ends { None } else { Some(end) };
-                }
-                if !passed {
-                    return Ok(true);
-                }
-                false
+        if let Some(end) = state {
+            let ends = match second {
+                Address::Line(_) | Address::More(_) => self.number >= end,
+                address => self.address_matches(context, address).await?,
+            };
+            // A second address that lies before the line: only what was begun.
+            let passed = matches!(second, Address::Line(_) | Address::More(_)) && self.number > end;
+            if let Some(place) = self.ranges.get_mut(index) {
+                *place = if ends { None } else { Some(end) };
             }
-            None => true,
-        };
-        let _ = next;
+            if !passed {
+                return Ok(true);
+            }
+        }
         // `0,/x/` ends at a match in the first line already.
         let zero = matches!(first, Address::Line(0)) && self.number == 1;
         if zero || self.address_matches(context, first).await? {

@@ -337,10 +337,10 @@ impl Parser<'_> {
         self.blanks();
         if self.peek() == Some('\\') {
             self.at += 1;
+            let start = self.at;
             self.blanks();
-            if self.peek() == Some('\n') {
-                self.at += 1;
-            }
+            // Blanks behind a backslash on the same line belong to the text.
+            self.at = if self.peek() == Some('\n') { self.at + 1 } else { start };
         }
         let mut text = String::new();
         while let Some(character) = self.next() {
