@@ -69,3 +69,16 @@ pub fn all() -> impl Iterator<Item = &'static Applet> {
 pub fn find(name: &str) -> Option<&'static Applet> {
     all().find(|applet| applet.name == name)
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_image_has_a_link_for_every_applet() {
+        let mut names: Vec<&str> = super::all().map(|applet| applet.name).collect();
+        names.sort_unstable();
+        let listed: Vec<&str> = include_str!("../../applets.txt").lines().collect();
+        assert_eq!(names, listed, "toolbox --list >examples/toolbox/applets.txt");
+        names.dedup();
+        assert_eq!(names.len(), listed.len(), "a name twice");
+    }
+}
