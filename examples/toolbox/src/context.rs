@@ -19,8 +19,6 @@ pub type Fds = BTreeMap<u32, Handle>;
 /// Why an applet ends early.
 #[derive(Debug)]
 pub enum Fail {
-    /// Said already; only the status.
-    Status(u8),
     /// A text for the standard error, behind the applet's name, and the status.
     Message(String, u8),
     /// Nobody reads any more.

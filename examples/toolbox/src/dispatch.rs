@@ -121,7 +121,9 @@ fn look_into(name: &str, file: &str) -> Found {
     match applets::find(text::base_name(name)) {
         Some(applet) => Found::Applet(applet, Some(file.to_string())),
         None => Found::Nothing(
-            format!("{name}: the shell cannot start other programs (a WebAssembly guest has no fork and exec); `kubectl exec` can"),
+            format!(
+                "{name}: the shell cannot start other programs (a WebAssembly guest has no fork and exec); `kubectl exec` can"
+            ),
             126,
         ),
     }
@@ -172,7 +174,6 @@ pub async fn run_applet(applet: &Applet, name: &str, args: Vec<String>, surround
     let flushed = context.out.flush().await;
     match (result, flushed) {
         (Err(Fail::Pipe), _) => BROKEN_PIPE,
-        (Err(Fail::Status(status)), _) => status,
         (Err(Fail::Message(message, status)), _) => {
             context.complain(&message).await;
             status

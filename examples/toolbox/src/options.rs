@@ -18,11 +18,6 @@ impl Parsed {
         self.options.iter().any(|(own, _)| *own == letter)
     }
 
-    /// How often it was given.
-    pub fn count(&self, letter: char) -> usize {
-        self.options.iter().filter(|(own, _)| *own == letter).count()
-    }
-
     /// The last value of an option.
     pub fn value(&self, letter: char) -> Option<&str> {
         self.options.iter().rev().find(|(own, _)| *own == letter).map(|(_, value)| value.as_str())

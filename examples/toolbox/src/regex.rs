@@ -183,9 +183,9 @@ impl Regex {
                         let (from, to) = (saves.get(group * 2).copied(), saves.get(group * 2 + 1).copied());
                         let (Some(from), Some(to)) = (from, to) else { break };
                         let Some(part) = text.get(from..to) else { break };
-                        let same = text.get(at..at + part.len()).is_some_and(|other| {
-                            if self.fold { other.eq_ignore_ascii_case(part) } else { other == part }
-                        });
+                        let same = text
+                            .get(at..at + part.len())
+                            .is_some_and(|other| if self.fold { other.eq_ignore_ascii_case(part) } else { other == part });
                         if !same {
                             break;
                         }
@@ -247,7 +247,8 @@ fn character(text: &[u8], at: usize) -> Option<(char, usize)> {
         0xf0..=0xf4 => 4,
         _ => 1,
     };
-    let decoded = text.get(at..at + length).and_then(|bytes| std::str::from_utf8(bytes).ok()).and_then(|text| text.chars().next());
+    let decoded =
+        text.get(at..at + length).and_then(|bytes| std::str::from_utf8(bytes).ok()).and_then(|text| text.chars().next());
     Some(decoded.map_or((char::from(first), 1), |character| (character, length)))
 }
 

@@ -28,7 +28,14 @@ struct Rows {
 
 impl Rows {
     fn new(operands: &[String], skip: u64, left: Option<u64>) -> Self {
-        Self { names: or_stdin(operands).into_iter(), current: None, held: Vec::new(), skip, left: left.unwrap_or(u64::MAX), status: 0 }
+        Self {
+            names: or_stdin(operands).into_iter(),
+            current: None,
+            held: Vec::new(),
+            skip,
+            left: left.unwrap_or(u64::MAX),
+            status: 0,
+        }
     }
 
     async fn next(&mut self, context: &mut Context, width: usize) -> Result<Vec<u8>, Fail> {
@@ -115,7 +122,11 @@ async fn hexdump(context: &mut Context) -> Outcome {
 }
 
 async fn od(context: &mut Context) -> Outcome {
-    let parsed = parse(&context.args, "A:t:N:j:vw:bcdoxaX", &[("address-radix", 'A'), ("format", 't'), ("read-bytes", 'N'), ("skip-bytes", 'j')])?;
+    let parsed = parse(
+        &context.args,
+        "A:t:N:j:vw:bcdoxaX",
+        &[("address-radix", 'A'), ("format", 't'), ("read-bytes", 'N'), ("skip-bytes", 'j')],
+    )?;
     let kind = match parsed.value('t') {
         Some(kind) => kind.to_string(),
         None if parsed.has('b') => "o1".into(),
@@ -166,10 +177,16 @@ async fn od(context: &mut Context) -> Outcome {
             let value = group.iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
             let signed = (value << (64 - 8 * size as u32)).cast_signed() >> (64 - 8 * size as u32);
             line.push_str(&match (letter, size) {
-                ('o', _) => format!(" {value:0width$o}", width = [3, 6, 11, 22].get(size.trailing_zeros() as usize).copied().unwrap_or(3)),
+                ('o', _) => {
+                    format!(" {value:0width$o}", width = [3, 6, 11, 22].get(size.trailing_zeros() as usize).copied().unwrap_or(3))
+                }
                 ('x', _) => format!(" {value:0width$x}", width = size * 2),
-                ('u', _) => format!(" {value:>width$}", width = [3, 5, 10, 20].get(size.trailing_zeros() as usize).copied().unwrap_or(3)),
-                ('d', _) => format!(" {signed:>width$}", width = [4, 6, 11, 20].get(size.trailing_zeros() as usize).copied().unwrap_or(4)),
+                ('u', _) => {
+                    format!(" {value:>width$}", width = [3, 5, 10, 20].get(size.trailing_zeros() as usize).copied().unwrap_or(3))
+                }
+                ('d', _) => {
+                    format!(" {signed:>width$}", width = [4, 6, 11, 20].get(size.trailing_zeros() as usize).copied().unwrap_or(4))
+                }
                 _ => format!(" {:>3}", shown_character(value as u8)),
             });
         }
@@ -247,7 +264,8 @@ async fn xxd_back(context: &mut Context, operands: &[String], plain: bool) -> Ou
             rest.split("  ").next().unwrap_or_default()
         };
         let digits: Vec<u32> = digits.chars().filter_map(|digit| digit.to_digit(16)).collect();
-        let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |value, digit| value << 4 | *digit) as u8).collect();
+        let bytes: Vec<u8> =
+            digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |value, digit| value << 4 | *digit) as u8).collect();
         context.bytes(&bytes).await?;
     }
     Ok(0)
@@ -256,12 +274,21 @@ async fn xxd_back(context: &mut Context, operands: &[String], plain: bool) -> Ou
 async fn cmp(context: &mut Context) -> Outcome {
     let parsed = parse(&context.args, "slbn:", &[("silent", 's'), ("quiet", 's'), ("verbose", 'l')])?;
     let two = |text: String| Fail::Message(text, 2);
-    let (Some(left), right) = (parsed.operands.first(), parsed.operands.get(1)) else { return Err(two("two files are wanted".into())) };
+    let (Some(left), right) = (parsed.operands.first(), parsed.operands.get(1)) else {
+        return Err(two("two files are wanted".into()));
+    };
     let right = right.cloned().unwrap_or_else(|| "-".into());
     let mut sides = Vec::new();
     for name in [left, &right] {
         match context.open(name) {
-            Ok(handle) => sides.push(Rows { names: Vec::new().into_iter(), current: Some(Lines::new(handle)), held: Vec::new(), skip: 0, left: u64::MAX, status: 0 }),
+            Ok(handle) => sides.push(Rows {
+                names: Vec::new().into_iter(),
+                current: Some(Lines::new(handle)),
+                held: Vec::new(),
+                skip: 0,
+                left: u64::MAX,
+                status: 0,
+            }),
             Err(error) => return Err(two(format!("can't open '{name}': {}", crate::sys::words(&error)))),
         }
     }

@@ -50,7 +50,14 @@ fn ranges(text: &str) -> Option<Vec<(usize, usize)>> {
 }
 
 async fn cut(context: &mut Context) -> Outcome {
-    let long = [("bytes", 'b'), ("characters", 'c'), ("fields", 'f'), ("delimiter", 'd'), ("only-delimited", 's'), ("output-delimiter", 'O')];
+    let long = [
+        ("bytes", 'b'),
+        ("characters", 'c'),
+        ("fields", 'f'),
+        ("delimiter", 'd'),
+        ("only-delimited", 's'),
+        ("output-delimiter", 'O'),
+    ];
     let parsed = parse(&context.args, "b:c:f:d:snO:", &long)?;
     let Some(list) = parsed.value('b').or(parsed.value('c')).or(parsed.value('f')) else {
         return fail("expected a list of bytes, characters, or fields");
@@ -74,7 +81,8 @@ async fn cut(context: &mut Context) -> Outcome {
             let mut out = if parsed.has('b') {
                 line.iter().enumerate().filter(|(index, _)| wanted(*index)).map(|(_, byte)| *byte).collect()
             } else if parsed.has('c') {
-                let text: String = decode(&line).chars().enumerate().filter(|(index, _)| wanted(*index)).map(|(_, c)| c).collect();
+                let text: String =
+                    decode(&line).chars().enumerate().filter(|(index, _)| wanted(*index)).map(|(_, c)| c).collect();
                 encode(&text).into_owned()
             } else {
                 let text = decode(&line);
@@ -84,7 +92,8 @@ async fn cut(context: &mut Context) -> Outcome {
                     }
                     line
                 } else {
-                    let fields: Vec<&str> = text.split(&delimiter).enumerate().filter(|(index, _)| wanted(*index)).map(|(_, field)| field).collect();
+                    let fields: Vec<&str> =
+                        text.split(&delimiter).enumerate().filter(|(index, _)| wanted(*index)).map(|(_, field)| field).collect();
                     encode(&fields.join(&separator)).into_owned()
                 }
             };

@@ -16,7 +16,16 @@ use crate::text::base_name;
 pub const APPLETS: &[Applet] = &[applet!("cp", cp), applet!("dd", dd), applet!("install", cp), applet!("mv", mv)];
 
 async fn cp(context: &mut Context) -> Outcome {
-    let long = [("recursive", 'r'), ("archive", 'a'), ("force", 'f'), ("no-clobber", 'n'), ("verbose", 'v'), ("parents", 'P'), ("update", 'u'), ("target-directory", 't')];
+    let long = [
+        ("recursive", 'r'),
+        ("archive", 'a'),
+        ("force", 'f'),
+        ("no-clobber", 'n'),
+        ("verbose", 'v'),
+        ("parents", 'P'),
+        ("update", 'u'),
+        ("target-directory", 't'),
+    ];
     let parsed = parse(&context.args, "rRaApPfinvdLHsluTt:m:D", &long)?;
     each_into(context, &parsed, false).await
 }
@@ -35,7 +44,9 @@ async fn each_into(context: &mut Context, parsed: &Parsed, moving: bool) -> Outc
         None => operands.pop().unwrap_or_default(),
     };
     let into = !parsed.has('T') && context.status(&target, true).is_ok_and(|status| status.is_directory());
-    if !into && (operands.len() > 1 || (target.ends_with('/') && !context.status(&operands[0], true).is_ok_and(|s| s.is_directory()))) {
+    if !into
+        && (operands.len() > 1 || (target.ends_with('/') && !context.status(&operands[0], true).is_ok_and(|s| s.is_directory())))
+    {
         return fail(format!("target '{target}' is not a directory"));
     }
     let mut status = 0;
@@ -44,7 +55,11 @@ async fn each_into(context: &mut Context, parsed: &Parsed, moving: bool) -> Outc
         if parsed.has('n') && context.status(&name, false).is_ok() {
             continue;
         }
-        let fine = if moving { move_one(context, &source, &name, parsed).await } else { copy_one(context, &source, &name, parsed).await };
+        let fine = if moving {
+            move_one(context, &source, &name, parsed).await
+        } else {
+            copy_one(context, &source, &name, parsed).await
+        };
         if !fine {
             status = 1;
         } else if parsed.has('v') {
@@ -88,7 +103,10 @@ async fn move_one(context: &mut Context, source: &str, name: &str, parsed: &Pars
 
 async fn copy_one(context: &mut Context, source: &str, name: &str, parsed: &Parsed) -> bool {
     let (from, to) = (context.path(source), context.path(name));
-    let follow = !(parsed.has('a') || parsed.has('d') || parsed.has('P') || (parsed.has('R') || parsed.has('r')) && !parsed.has('L') && !parsed.has('H'));
+    let follow = !(parsed.has('a')
+        || parsed.has('d')
+        || parsed.has('P')
+        || (parsed.has('R') || parsed.has('r')) && !parsed.has('L') && !parsed.has('H'));
     let status = match sys::status(&from, follow) {
         Ok(status) => status,
         Err(error) => {
@@ -114,7 +132,11 @@ async fn copy_one(context: &mut Context, source: &str, name: &str, parsed: &Pars
 
 /// Copies whatever it is. `above` holds the directories that were made, so that a copy into itself ends.
 fn copy_tree<'a>(
-    context: &'a mut Context, from: &'a str, to: &'a str, parsed: &'a Parsed, above: &'a mut Vec<(u64, u64)>,
+    context: &'a mut Context,
+    from: &'a str,
+    to: &'a str,
+    parsed: &'a Parsed,
+    above: &'a mut Vec<(u64, u64)>,
 ) -> Local<'a, bool> {
     Box::pin(async move {
         tick().await;
@@ -217,7 +239,8 @@ async fn dd(context: &mut Context) -> Outcome {
     let (mut input, mut output) = ("-".to_string(), String::new());
     let (mut read_size, mut write_size) = (512_u64, 512_u64);
     let (mut count, mut skip, mut seek) = (None, 0, 0);
-    let (mut truncate, mut full, mut sync, mut quiet, mut skip_bytes, mut count_bytes) = (true, false, false, false, false, false);
+    let (mut truncate, mut full, mut sync, mut quiet, mut skip_bytes, mut count_bytes) =
+        (true, false, false, false, false, false);
     let mut no_errors = false;
     for argument in context.args.clone() {
         let Some((key, value)) = argument.split_once('=') else { return fail(format!("unrecognized operand '{argument}'")) };
@@ -290,7 +313,8 @@ async fn dd(context: &mut Context) -> Outcome {
         }
         to_skip -= read as u64;
     }
-    let (mut whole, mut partial, mut total, mut blocks, mut out_whole, mut out_partial) = (0_u64, 0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
+    let (mut whole, mut partial, mut total, mut blocks, mut out_whole, mut out_partial) =
+        (0_u64, 0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
     let mut status = 0;
     loop {
         let limit = match count {

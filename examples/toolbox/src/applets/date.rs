@@ -9,9 +9,8 @@ use crate::sys;
 pub const APPLETS: &[Applet] = &[applet!("date", date)];
 
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
-];
+const MONTHS: [&str; 12] =
+    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
 
 /// A time of the calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,15 @@ use crate::text::decode;
 pub const APPLETS: &[Applet] = &[applet!("diff", diff)];
 
 async fn diff(context: &mut Context) -> Outcome {
-    let long = [("unified", 'u'), ("brief", 'q'), ("recursive", 'r'), ("new-file", 'N'), ("ignore-case", 'i'), ("report-identical-files", 's'), ("label", 'L')];
+    let long = [
+        ("unified", 'u'),
+        ("brief", 'q'),
+        ("recursive", 'r'),
+        ("new-file", 'N'),
+        ("ignore-case", 'i'),
+        ("report-identical-files", 's'),
+        ("label", 'L'),
+    ];
     let parsed = parse(&context.args, "uqrNibwBsaU:L:dTt", &long)?;
     let [left, right] = parsed.operands.as_slice() else { return Err(Fail::Message("two files are wanted".into(), 2)) };
     let mut names = [left.clone(), right.clone()];

@@ -89,7 +89,13 @@ fn apply(left: &str, operator: &str, right: &str) -> Value {
     let truth = |value: bool| Ok(i64::from(value).to_string());
     let order = || numbers.map_or_else(|| left.cmp(right), |(left, right)| left.cmp(&right));
     match operator {
-        "|" => Ok(if !is_null(left) { left.into() } else if is_null(right) { "0".into() } else { right.into() }),
+        "|" => Ok(if !is_null(left) {
+            left.into()
+        } else if is_null(right) {
+            "0".into()
+        } else {
+            right.into()
+        }),
         "&" => Ok(if is_null(left) || is_null(right) { "0".into() } else { left.into() }),
         "<" => truth(order().is_lt()),
         "<=" => truth(order().is_le()),
@@ -98,9 +104,11 @@ fn apply(left: &str, operator: &str, right: &str) -> Value {
         ">=" => truth(order().is_ge()),
         ">" => truth(order().is_gt()),
         ":" => {
-            let regex = Regex::new(&format!("^{}", right.strip_prefix('^').unwrap_or(right)), false, false).map_err(|error| Fail::Message(error, 2))?;
+            let regex = Regex::new(&format!("^{}", right.strip_prefix('^').unwrap_or(right)), false, false)
+                .map_err(|error| Fail::Message(error, 2))?;
             let found = regex.find(left.as_bytes(), 0, &mut Scratch::default());
-            let part = |capture: Option<(usize, usize)>| capture.and_then(|(from, to)| left.get(from..to)).unwrap_or("").to_string();
+            let part =
+                |capture: Option<(usize, usize)>| capture.and_then(|(from, to)| left.get(from..to)).unwrap_or("").to_string();
             Ok(match found {
                 Some(captures) if regex.groups() > 0 => part(captures.get(1).copied().flatten()),
                 Some(captures) => part(captures.first().copied().flatten()).chars().count().to_string(),

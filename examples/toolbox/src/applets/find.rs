@@ -1,4 +1,4 @@
-//! `find` and `xargs`.
+//! `find`.
 
 use std::collections::VecDeque;
 
@@ -6,15 +6,14 @@ use crate::applet;
 use crate::applets::files;
 use crate::context::{Applet, Context, Fail, Outcome, fail};
 use crate::dispatch::{self, Surroundings};
-use crate::options::parse;
 use crate::runtime::executor::{Local, tick};
-use crate::runtime::file::{Lines, OpenFile};
+use crate::runtime::file::OpenFile;
 use crate::shell::pattern::Pattern;
 use crate::sys::{Kind, Status};
-use crate::text::{base_name, decode};
+use crate::text::base_name;
 
 /// The table.
-pub const APPLETS: &[Applet] = &[applet!("find", find), applet!("xargs", xargs)];
+pub const APPLETS: &[Applet] = &[applet!("find", find)];
 
 /// Bytes of arguments that one call gets, as POSIX's smallest maximum, doubled.
 const ARGUMENTS: usize = 8192;
@@ -98,7 +97,8 @@ async fn find(context: &mut Context) -> Outcome {
         state.follow = flag == "-L";
         at += 1;
     }
-    let is_expression = |argument: &String| argument.starts_with('-') && argument.len() > 1 || matches!(argument.as_str(), "(" | ")" | "!" | ",");
+    let is_expression =
+        |argument: &String| argument.starts_with('-') && argument.len() > 1 || matches!(argument.as_str(), "(" | ")" | "!" | ",");
     let start = at;
     while args.get(at).is_some_and(|argument| !is_expression(argument)) {
         at += 1;
@@ -272,7 +272,14 @@ impl Find {
         })
     }
 
-    fn visit<'a>(&'a mut self, context: &'a mut Context, path: &'a str, status: Status, depth: usize, test: &'a Test) -> Local<'a, Result<(), Fail>> {
+    fn visit<'a>(
+        &'a mut self,
+        context: &'a mut Context,
+        path: &'a str,
+        status: Status,
+        depth: usize,
+        test: &'a Test,
+    ) -> Local<'a, Result<(), Fail>> {
         Box::pin(async move {
             tick().await;
             self.pruned = false;
@@ -307,7 +314,13 @@ impl Find {
         })
     }
 
-    fn holds<'a>(&'a mut self, context: &'a mut Context, path: &'a str, status: &'a Status, test: &'a Test) -> Local<'a, Result<bool, Fail>> {
+    fn holds<'a>(
+        &'a mut self,
+        context: &'a mut Context,
+        path: &'a str,
+        status: &'a Status,
+        test: &'a Test,
+    ) -> Local<'a, Result<bool, Fail>> {
         Box::pin(async move {
             Ok(match test {
                 Test::And(list) => {
@@ -402,7 +415,7 @@ impl Find {
 }
 
 /// Runs a command with what was printed so far before it. `no_input`: its standard input is empty.
-async fn run(context: &mut Context, command: &[String], no_input: bool) -> Result<u8, Fail> {
+pub async fn run(context: &mut Context, command: &[String], no_input: bool) -> Result<u8, Fail> {
     let Some((name, args)) = command.split_first() else { return fail("a command is missing") };
     context.out.flush().await?;
     let mut surroundings = Surroundings::of(context);
@@ -411,119 +424,4 @@ async fn run(context: &mut Context, command: &[String], no_input: bool) -> Resul
     }
     let label = context.name.clone();
     Ok(dispatch::run(&label, name, args.to_vec(), surroundings).await)
-}
-
-async fn xargs(context: &mut Context) -> Outcome {
-    let parsed = parse(&context.args, "+0n:I:rd:ts:P:L:xpE:", &[("null", '0'), ("no-run-if-empty", 'r'), ("max-args", 'n'), ("delimiter", 'd')])?;
-    let mut command = parsed.operands.clone();
-    if command.is_empty() {
-        command.push("echo".into());
-    }
-    let replace = parsed.value('I').map(str::to_string);
-    let lines_at_once = parsed.value('L').and_then(|text| text.parse::<usize>().ok());
-    let most = parsed.value('n').and_then(|text| text.parse::<usize>().ok()).or(lines_at_once).unwrap_or(usize::MAX).max(1);
-    let room = parsed.value('s').and_then(|text| text.parse::<usize>().ok()).unwrap_or(128 * 1024);
-    let mut items = Items { lines: context.lines()?, kind: Split::Words, ready: VecDeque::new() };
-    if parsed.has('0') {
-        items = Items { lines: Lines::new(context.stdin()?).delimiter(0), kind: Split::Whole, ready: VecDeque::new() };
-    } else if let Some(delimiter) = parsed.value('d') {
-        let mut bytes = Vec::new();
-        crate::applets::format::unescape(delimiter, false, &mut bytes);
-        let delimiter = bytes.first().copied().unwrap_or(b'\n');
-        items = Items { lines: Lines::new(context.stdin()?).delimiter(delimiter), kind: Split::Whole, ready: VecDeque::new() };
-    } else if replace.is_some() {
-        items.kind = Split::Trimmed;
-    } else if lines_at_once.is_some() {
-        items.kind = Split::Whole;
-    }
-    let mut status = 0;
-    let mut ran = false;
-    let mut batch: Vec<String> = Vec::new();
-    loop {
-        let item = items.next(context).await?;
-        let ended = item.is_none();
-        batch.extend(item);
-        let full = batch.len() >= most || replace.is_some() || batch.iter().map(|word| word.len() + 1).sum::<usize>() > room;
-        if (full && !batch.is_empty()) || (ended && (!batch.is_empty() || !(ran || parsed.has('r') || replace.is_some()))) {
-            ran = true;
-            let words: Vec<String> = match &replace {
-                Some(mark) => command.iter().map(|word| word.replace(mark.as_str(), batch.first().map_or("", String::as_str))).collect(),
-                None => command.iter().chain(&batch).cloned().collect(),
-            };
-            batch.clear();
-            if parsed.has('t') {
-                context.error_text(&format!("{}\n", words.join(" "))).await;
-            }
-            match run(context, &words, true).await? {
-                0 => {}
-                255 => return Ok(124),
-                own @ (126 | 127) => return Ok(own),
-                _ => status = 123,
-            }
-        }
-        if ended {
-            return Ok(status);
-        }
-    }
-}
-
-enum Split {
-    /// Blanks between words, with quotes and backslashes.
-    Words,
-    /// Every line, without blanks at its beginning.
-    Trimmed,
-    /// Every line as it is.
-    Whole,
-}
-
-struct Items {
-    lines: Lines,
-    kind: Split,
-    ready: VecDeque<String>,
-}
-
-impl Items {
-    async fn next(&mut self, context: &mut Context) -> Result<Option<String>, Fail> {
-        loop {
-            if let Some(item) = self.ready.pop_front() {
-                return Ok(Some(item));
-            }
-            let Some((line, _)) = context.next(&mut self.lines).await? else { return Ok(None) };
-            let line = decode(&line);
-            match self.kind {
-                Split::Whole => self.ready.push_back(line),
-                Split::Trimmed => {
-                    let trimmed = line.trim_start();
-                    if !trimmed.is_empty() {
-                        self.ready.push_back(trimmed.to_string());
-                    }
-                }
-                Split::Words => words(&line, &mut self.ready)?,
-            }
-        }
-    }
-}
-
-fn words(line: &str, list: &mut VecDeque<String>) -> Result<(), Fail> {
-    let mut word: Option<String> = None;
-    let mut rest = line.chars();
-    while let Some(character) = rest.next() {
-        match character {
-            ' ' | '\t' => list.extend(word.take()),
-            '\'' | '"' => {
-                let text = word.get_or_insert_default();
-                loop {
-                    match rest.next() {
-                        Some(next) if next == character => break,
-                        Some(next) => text.push(next),
-                        None => return fail(format!("unmatched {} quote", if character == '"' { "double" } else { "single" })),
-                    }
-                }
-            }
-            '\\' => word.get_or_insert_default().extend(rest.next()),
-            other => word.get_or_insert_default().push(other),
-        }
-    }
-    list.extend(word);
-    Ok(())
 }

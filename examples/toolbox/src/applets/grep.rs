@@ -42,7 +42,9 @@ impl Matcher {
                     return Some((start, start));
                 }
                 let rest = line.get(start..)?;
-                let at = rest.windows(wanted.len()).position(|part| if *fold { part.eq_ignore_ascii_case(wanted) } else { part == wanted })?;
+                let at = rest
+                    .windows(wanted.len())
+                    .position(|part| if *fold { part.eq_ignore_ascii_case(wanted) } else { part == wanted })?;
                 Some((start + at, start + at + wanted.len()))
             }
         }
@@ -51,15 +53,40 @@ impl Matcher {
 
 async fn grep(context: &mut Context) -> Outcome {
     let long = [
-        ("extended-regexp", 'E'), ("fixed-strings", 'F'), ("ignore-case", 'i'), ("invert-match", 'v'), ("line-number", 'n'),
-        ("count", 'c'), ("files-with-matches", 'l'), ("files-without-match", 'L'), ("quiet", 'q'), ("silent", 'q'), ("recursive", 'r'),
-        ("only-matching", 'o'), ("word-regexp", 'w'), ("line-regexp", 'x'), ("after-context", 'A'), ("before-context", 'B'),
-        ("context", 'C'), ("regexp", 'e'), ("file", 'f'), ("no-filename", 'h'), ("with-filename", 'H'), ("no-messages", 's'),
-        ("max-count", 'm'), ("color", 'K'), ("colour", 'K'), ("text", 'a'), ("include", 'I'), ("exclude", 'X'), ("line-buffered", 'a'),
+        ("extended-regexp", 'E'),
+        ("fixed-strings", 'F'),
+        ("ignore-case", 'i'),
+        ("invert-match", 'v'),
+        ("line-number", 'n'),
+        ("count", 'c'),
+        ("files-with-matches", 'l'),
+        ("files-without-match", 'L'),
+        ("quiet", 'q'),
+        ("silent", 'q'),
+        ("recursive", 'r'),
+        ("only-matching", 'o'),
+        ("word-regexp", 'w'),
+        ("line-regexp", 'x'),
+        ("after-context", 'A'),
+        ("before-context", 'B'),
+        ("context", 'C'),
+        ("regexp", 'e'),
+        ("file", 'f'),
+        ("no-filename", 'h'),
+        ("with-filename", 'H'),
+        ("no-messages", 's'),
+        ("max-count", 'm'),
+        ("color", 'K'),
+        ("colour", 'K'),
+        ("text", 'a'),
+        ("include", 'I'),
+        ("exclude", 'X'),
+        ("line-buffered", 'a'),
     ];
     let parsed = parse(&context.args, "EFGPivnclLqrRowxA:B:C:e:f:hHsm:zaKI:X:y", &long).map_err(two)?;
     let mut operands = parsed.operands.clone();
-    let mut texts: Vec<String> = parsed.values('e').flat_map(|text| text.split('\n').map(str::to_string).collect::<Vec<_>>()).collect();
+    let mut texts: Vec<String> =
+        parsed.values('e').flat_map(|text| text.split('\n').map(str::to_string).collect::<Vec<_>>()).collect();
     for file in parsed.values('f').map(str::to_string).collect::<Vec<_>>() {
         let bytes = match context.open(&file) {
             Ok(handle) => read_all(&handle).await,
@@ -82,11 +109,14 @@ async fn grep(context: &mut Context) -> Outcome {
     let mut patterns = Vec::new();
     for text in &texts {
         // A pattern without anything special is faster looked for as it is.
-        let plain = fixed || text.chars().all(|character| character.is_ascii_alphanumeric() || " _-/:=@,;'\"<>~%&!#".contains(character));
+        let plain =
+            fixed || text.chars().all(|character| character.is_ascii_alphanumeric() || " _-/:=@,;'\"<>~%&!#".contains(character));
         patterns.push(if plain && !(fold && !text.is_ascii()) {
             Matcher::Fixed(crate::text::encode(text).into_owned(), fold)
         } else {
-            Matcher::Regex(Regex::new(text, extended, fold).map_err(|error| Fail::Message(format!("bad regex '{text}': {error}"), 2))?)
+            Matcher::Regex(
+                Regex::new(text, extended, fold).map_err(|error| Fail::Message(format!("bad regex '{text}': {error}"), 2))?,
+            )
         });
     }
     let recursive = parsed.has('r') || parsed.has('R');
@@ -110,7 +140,7 @@ async fn grep(context: &mut Context) -> Outcome {
     let top = operands.len() == 1 && operands.first().is_some_and(|name| name == ".") && grep.parsed.operands.len() < 2;
     for name in operands {
         if recursive && name != "-" {
-            grep.tree(context, &name, top && recursive && name == "." ).await?;
+            grep.tree(context, &name, top && recursive && name == ".").await?;
         } else if !recursive && name != "-" && context.status(&name, true).is_ok_and(|status| status.is_directory()) {
             grep.failed = true;
             if !grep.parsed.has('s') {
@@ -154,7 +184,8 @@ impl Grep {
                     Err(error) => self.fail(context, name, &error).await,
                 },
                 _ => {
-                    let pattern = |text: &str| crate::shell::pattern::Pattern::from_text(text).matches(crate::text::base_name(name));
+                    let pattern =
+                        |text: &str| crate::shell::pattern::Pattern::from_text(text).matches(crate::text::base_name(name));
                     let included = !self.parsed.has('I') || self.parsed.values('I').any(pattern);
                     if included && !self.parsed.values('X').any(pattern) { self.file(context, name).await } else { Ok(()) }
                 }
@@ -289,7 +320,15 @@ impl Grep {
         Ok(())
     }
 
-    async fn show(&mut self, context: &mut Context, label: &str, number: u64, line: &[u8], mark: u8, end: u8) -> Result<(), Fail> {
+    async fn show(
+        &mut self,
+        context: &mut Context,
+        label: &str,
+        number: u64,
+        line: &[u8],
+        mark: u8,
+        end: u8,
+    ) -> Result<(), Fail> {
         let mut bytes = Vec::new();
         if self.with_names {
             bytes.extend(crate::text::encode(label).as_ref());

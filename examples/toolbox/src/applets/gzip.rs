@@ -125,7 +125,14 @@ async fn gzip(context: &mut Context) -> Outcome {
 
 #[allow(clippy::too_many_arguments, reason = "the options of one command")]
 async fn one(
-    context: &mut Context, name: &str, unpack: bool, to_stdout: bool, keep: bool, force: bool, check: bool, level: u32,
+    context: &mut Context,
+    name: &str,
+    unpack: bool,
+    to_stdout: bool,
+    keep: bool,
+    force: bool,
+    check: bool,
+    level: u32,
 ) -> Result<(), Fail> {
     let packer = if unpack { Packer::unpack() } else { Packer::pack(level) };
     let source = context.open(name)?;

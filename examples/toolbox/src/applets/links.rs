@@ -85,7 +85,8 @@ async fn ln(context: &mut Context) -> Outcome {
         if parsed.has('f') && context.status(&name, false).is_ok() {
             let _ = std::fs::remove_file(&path);
         }
-        let result = if parsed.has('s') { sys::symlink(&source, &path) } else { std::fs::hard_link(context.path(&source), &path) };
+        let result =
+            if parsed.has('s') { sys::symlink(&source, &path) } else { std::fs::hard_link(context.path(&source), &path) };
         match result {
             Ok(()) if parsed.has('v') => context.print(&format!("'{name}' -> '{source}'\n")).await?,
             Ok(()) => {}
@@ -104,11 +105,8 @@ async fn readlink(context: &mut Context) -> Outcome {
     let mut status = 0;
     for name in &parsed.operands {
         let path = context.path(name);
-        let result = if parsed.has('f') || parsed.has('e') || parsed.has('m') {
-            resolve(&path, !parsed.has('e'))
-        } else {
-            target(&path)
-        };
+        let result =
+            if parsed.has('f') || parsed.has('e') || parsed.has('m') { resolve(&path, !parsed.has('e')) } else { target(&path) };
         match result {
             Ok(text) => context.print(&format!("{text}{}", if parsed.has('n') { "" } else { "\n" })).await?,
             Err(_) => status = 1,

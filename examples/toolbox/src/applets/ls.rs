@@ -21,7 +21,17 @@ struct Entry {
 
 async fn ls(context: &mut Context) -> Outcome {
     let spec = "laA1RhdtSriFnCmxpskLHcugovZNqbeG";
-    let long = [("all", 'a'), ("almost-all", 'A'), ("recursive", 'R'), ("reverse", 'r'), ("directory", 'd'), ("color", 'N'), ("full-time", 'e'), ("group-directories-first", 'N'), ("human-readable", 'h')];
+    let long = [
+        ("all", 'a'),
+        ("almost-all", 'A'),
+        ("recursive", 'R'),
+        ("reverse", 'r'),
+        ("directory", 'd'),
+        ("color", 'N'),
+        ("full-time", 'e'),
+        ("group-directories-first", 'N'),
+        ("human-readable", 'h'),
+    ];
     let parsed = parse(&context.args, spec, &long)?;
     let operands = if parsed.operands.is_empty() { vec![".".to_string()] } else { parsed.operands.clone() };
     let mut status = 0;
@@ -57,7 +67,11 @@ async fn ls(context: &mut Context) -> Outcome {
 }
 
 fn show_directory<'a>(
-    context: &'a mut Context, directory: &'a Entry, parsed: &'a Parsed, headings: bool, first: &'a mut bool,
+    context: &'a mut Context,
+    directory: &'a Entry,
+    parsed: &'a Parsed,
+    headings: bool,
+    first: &'a mut bool,
 ) -> Local<'a, Result<bool, Fail>> {
     Box::pin(async move {
         if headings {
@@ -92,11 +106,14 @@ fn show_directory<'a>(
         sort(&mut entries, parsed);
         if parsed.has('l') || parsed.has('n') || parsed.has('s') || parsed.has('o') || parsed.has('g') {
             let blocks: u64 = entries.iter().map(|entry| entry.status.size.div_ceil(4096) * 4).sum();
-            context.print(&format!("total {}\n", if parsed.has('h') { numbers::human(blocks * 1024) } else { blocks.to_string() })).await?;
+            context
+                .print(&format!("total {}\n", if parsed.has('h') { numbers::human(blocks * 1024) } else { blocks.to_string() }))
+                .await?;
         }
         show(context, &entries, parsed).await?;
         if parsed.has('R') {
-            for entry in entries.iter().filter(|entry| entry.status.is_directory() && !matches!(entry.name.as_str(), "." | "..")) {
+            for entry in entries.iter().filter(|entry| entry.status.is_directory() && !matches!(entry.name.as_str(), "." | ".."))
+            {
                 let name = format!("{}/{}", directory.name.trim_end_matches('/'), entry.name);
                 let inner = Entry { name, path: entry.path.clone(), status: entry.status };
                 fine &= show_directory(context, &inner, parsed, true, first).await?;
@@ -134,7 +151,8 @@ fn sort(entries: &mut [Entry], parsed: &Parsed) {
 async fn show(context: &mut Context, entries: &[Entry], parsed: &Parsed) -> Result<(), Fail> {
     let terminal = context.out.handle().is_some_and(|handle| handle.is_terminal());
     let long = parsed.has('l') || parsed.has('n') || parsed.has('o') || parsed.has('g');
-    let colour = terminal && !parsed.has('N') && context.variable("NO_COLOR").is_none() && context.variable("TERM") != Some("dumb");
+    let colour =
+        terminal && !parsed.has('N') && context.variable("NO_COLOR").is_none() && context.variable("TERM") != Some("dumb");
     let shown = |entry: &Entry| {
         let name = decorated(entry, parsed, colour);
         let inode = if parsed.has('i') { format!("{:>7} ", entry.status.inode) } else { String::new() };
@@ -208,11 +226,7 @@ fn decorated(entry: &Entry, parsed: &Parsed, colour: bool) -> String {
         Kind::Socket => "1;35",
         _ => "",
     };
-    if colour && !paint.is_empty() {
-        format!("\x1b[{paint}m{}\x1b[m{mark}", entry.name)
-    } else {
-        format!("{}{mark}", entry.name)
-    }
+    if colour && !paint.is_empty() { format!("\x1b[{paint}m{}\x1b[m{mark}", entry.name) } else { format!("{}{mark}", entry.name) }
 }
 
 /// The letter of a kind.

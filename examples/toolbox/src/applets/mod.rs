@@ -12,6 +12,8 @@ pub mod find;
 pub mod format;
 pub mod grep;
 pub mod gzip;
+pub mod kernel;
+pub mod lines;
 pub mod links;
 pub mod ls;
 pub mod numbers;
@@ -24,9 +26,11 @@ pub mod sort;
 pub mod status;
 pub mod stream;
 pub mod sums;
+pub mod tail;
 pub mod tar;
 pub mod test;
 pub mod users;
+pub mod xargs;
 
 use crate::applet;
 use crate::context::Applet;
@@ -45,6 +49,8 @@ static TABLES: &[&[Applet]] = &[
     find::APPLETS,
     grep::APPLETS,
     gzip::APPLETS,
+    kernel::APPLETS,
+    lines::APPLETS,
     links::APPLETS,
     ls::APPLETS,
     pager::APPLETS,
@@ -55,9 +61,11 @@ static TABLES: &[&[Applet]] = &[
     status::APPLETS,
     stream::APPLETS,
     sums::APPLETS,
+    tail::APPLETS,
     tar::APPLETS,
     test::APPLETS,
     users::APPLETS,
+    xargs::APPLETS,
 ];
 
 /// All applets.

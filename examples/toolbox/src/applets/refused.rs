@@ -33,7 +33,9 @@ pub const APPLETS: &[Applet] = &[
 
 async fn mount(context: &mut Context) -> Outcome {
     if context.args.is_empty() {
-        let Ok(text) = std::fs::read_to_string("/proc/mounts") else { return fail("no /proc/mounts here, so that mounts cannot be seen") };
+        let Ok(text) = std::fs::read_to_string("/proc/mounts") else {
+            return fail("no /proc/mounts here, so that mounts cannot be seen");
+        };
         for line in text.lines() {
             let fields: Vec<&str> = line.split(' ').collect();
             if let [device, point, kind, options, ..] = fields.as_slice() {
@@ -94,7 +96,9 @@ async fn ping(context: &mut Context) -> Outcome {
 
 async fn network(context: &mut Context) -> Outcome {
     let name = context.name.clone();
-    fail(format!("a WASI preview 1 guest cannot ask the network; look at /etc/hosts, /etc/resolv.conf, or run {name} on the node"))
+    fail(format!(
+        "a WASI preview 1 guest cannot ask the network; look at /etc/hosts, /etc/resolv.conf, or run {name} on the node"
+    ))
 }
 
 async fn wget(_context: &mut Context) -> Outcome {
@@ -113,7 +117,9 @@ async fn kill(context: &mut Context) -> Outcome {
             for item in rest {
                 let shown = match item.parse::<usize>() {
                     // A status above 128 names the signal that ended a program.
-                    Ok(number) => NAMES.get((if number > 128 { number - 128 } else { number }).wrapping_sub(1)).map(|name| (*name).to_string()),
+                    Ok(number) => NAMES
+                        .get((if number > 128 { number - 128 } else { number }).wrapping_sub(1))
+                        .map(|name| (*name).to_string()),
                     Err(_) => {
                         let name = item.to_ascii_uppercase();
                         let name = name.strip_prefix("SIG").unwrap_or(&name).to_string();
@@ -140,7 +146,11 @@ async fn kill(context: &mut Context) -> Outcome {
                 return fail("you need to specify whom to kill");
             }
             for name in names.to_vec() {
-                let why = if name.trim_start_matches('-').parse::<u64>().is_ok() { "Operation not permitted (a WASI guest has no signals)" } else { "bad pid" };
+                let why = if name.trim_start_matches('-').parse::<u64>().is_ok() {
+                    "Operation not permitted (a WASI guest has no signals)"
+                } else {
+                    "bad pid"
+                };
                 context.complain(&format!("{name}: {why}")).await;
             }
             Ok(1)
@@ -153,7 +163,8 @@ async fn nc(context: &mut Context) -> Outcome {
     if !context.args.iter().any(|argument| argument.starts_with('-') && argument.contains('l')) {
         return fail("a WASI preview 1 guest has no outgoing sockets; nc -l uses a listening socket that the host gives");
     }
-    let Some(listener) = (3..32).find(|fd| sys::descriptor_status(*fd).is_ok_and(|status| status.kind == sys::Kind::Socket)) else {
+    let Some(listener) = (3..32).find(|fd| sys::descriptor_status(*fd).is_ok_and(|status| status.kind == sys::Kind::Socket))
+    else {
         return fail("no listening socket was given to this guest (the pod's containerPorts give them)");
     };
     let connection = accept(listener).await?;

@@ -184,8 +184,7 @@ fn human(bytes: &[u8]) -> f64 {
 }
 
 fn month(bytes: &[u8]) -> usize {
-    const NAMES: [&[u8]; 12] =
-        [b"JAN", b"FEB", b"MAR", b"APR", b"MAY", b"JUN", b"JUL", b"AUG", b"SEP", b"OCT", b"NOV", b"DEC"];
+    const NAMES: [&[u8]; 12] = [b"JAN", b"FEB", b"MAR", b"APR", b"MAY", b"JUN", b"JUL", b"AUG", b"SEP", b"OCT", b"NOV", b"DEC"];
     let start = bytes.trim_ascii_start();
     let start = start.get(..3).unwrap_or_default();
     NAMES.iter().position(|name| start.eq_ignore_ascii_case(name)).map_or(0, |index| index + 1)
@@ -211,13 +210,26 @@ fn version(mut left: &[u8], mut right: &[u8]) -> Ordering {
 }
 
 async fn sort(context: &mut Context) -> Outcome {
-    let long = [("unique", 'u'), ("reverse", 'r'), ("numeric-sort", 'n'), ("key", 'k'), ("field-separator", 't'), ("check", 'c'), ("stable", 's'), ("output", 'o'), ("ignore-case", 'f'), ("zero-terminated", 'z')];
+    let long = [
+        ("unique", 'u'),
+        ("reverse", 'r'),
+        ("numeric-sort", 'n'),
+        ("key", 'k'),
+        ("field-separator", 't'),
+        ("check", 'c'),
+        ("stable", 's'),
+        ("output", 'o'),
+        ("ignore-case", 'f'),
+        ("zero-terminated", 'z'),
+    ];
     let parsed = parse(&context.args, "nrubfdgshMVicCmzo:k:t:S:T:", &long).map_err(two)?;
     let keys: Option<Vec<Key>> = parsed.values('k').map(Key::parse).collect();
     let Some(keys) = keys else { return Err(Fail::Message("bad field specification".into(), 2)) };
     let order = Order {
         keys,
-        separator: parsed.value('t').and_then(|text| if text == "\\0" { Some(0) } else { crate::text::encode(text).first().copied() }),
+        separator: parsed
+            .value('t')
+            .and_then(|text| if text == "\\0" { Some(0) } else { crate::text::encode(text).first().copied() }),
         letters: parsed.options.iter().map(|(letter, _)| *letter).filter(|letter| "nrbfdghMV".contains(*letter)).collect(),
         stable: parsed.has('s'),
         unique: parsed.has('u'),
@@ -329,7 +341,11 @@ async fn comm(context: &mut Context) -> Outcome {
     }
     let [left, right] = sides.as_mut_slice() else { return Ok(1) };
     let shown = |column: char| !parsed.has(column);
-    let indent = ["".to_string(), if shown('1') { "\t" } else { "" }.to_string(), format!("{}{}", if shown('1') { "\t" } else { "" }, if shown('2') { "\t" } else { "" })];
+    let indent = [
+        "".to_string(),
+        if shown('1') { "\t" } else { "" }.to_string(),
+        format!("{}{}", if shown('1') { "\t" } else { "" }, if shown('2') { "\t" } else { "" }),
+    ];
     let (mut one, mut two) = (context.next(left).await?, context.next(right).await?);
     loop {
         let (column, line) = match (&one, &two) {

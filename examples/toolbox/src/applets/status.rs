@@ -118,7 +118,8 @@ struct Du<'a> {
 }
 
 async fn du(context: &mut Context) -> Outcome {
-    let long = [("summarize", 's'), ("human-readable", 'h'), ("all", 'a'), ("max-depth", 'd'), ("total", 'c'), ("apparent-size", 'A')];
+    let long =
+        [("summarize", 's'), ("human-readable", 'h'), ("all", 'a'), ("max-depth", 'd'), ("total", 'c'), ("apparent-size", 'A')];
     let parsed = parse(&context.args, "shacbkmd:xLHlA", &long)?;
     let mut du = Du {
         most: if parsed.has('s') { 0 } else { parsed.value('d').and_then(|text| text.parse().ok()).unwrap_or(usize::MAX) },
@@ -150,7 +151,11 @@ impl Du<'_> {
                     return Ok(0);
                 }
             };
-            if !self.parsed.has('l') && status.links > 1 && !status.is_directory() && !self.seen.insert((status.device, status.inode)) {
+            if !self.parsed.has('l')
+                && status.links > 1
+                && !status.is_directory()
+                && !self.seen.insert((status.device, status.inode))
+            {
                 return Ok(0);
             }
             let apparent = self.parsed.has('b') || self.parsed.has('A');
@@ -195,7 +200,11 @@ impl Du<'_> {
 /// What is mounted is known where /proc is; how full it is, WASI does not tell anybody.
 async fn df(context: &mut Context) -> Outcome {
     let parsed = parse(&context.args, "hkmPTai", &[("human-readable", 'h')])?;
-    let header = if parsed.has('h') { "Filesystem                Size      Used Available Use% Mounted on" } else { "Filesystem           1K-blocks      Used Available Use% Mounted on" };
+    let header = if parsed.has('h') {
+        "Filesystem                Size      Used Available Use% Mounted on"
+    } else {
+        "Filesystem           1K-blocks      Used Available Use% Mounted on"
+    };
     context.print(&format!("{header}\n")).await?;
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_else(|_| "? / ? ? 0 0\n".into());
     let mut status = 0;

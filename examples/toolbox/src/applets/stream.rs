@@ -1,28 +1,15 @@
-//! Streams from one end to the other: `cat`, `head`, `tail`, `tee`, `wc`, `tac`, `rev`, `nl`.
+//! Streams from one end to the other: `cat`, `head`, `tee`, `wc`.
 
 use std::collections::VecDeque;
-use std::io::{Seek, SeekFrom};
-use std::time::Duration;
 
 use crate::applet;
 use crate::applets::numbers::size;
 use crate::context::{Applet, Context, Fail, Outcome, fail};
 use crate::options::parse;
 use crate::runtime::file::{Handle, Lines};
-use crate::runtime::{self};
-use crate::text::{decode, encode};
 
 /// The table.
-pub const APPLETS: &[Applet] = &[
-    applet!("cat", cat),
-    applet!("head", head),
-    applet!("nl", nl),
-    applet!("rev", rev),
-    applet!("tac", tac),
-    applet!("tail", tail),
-    applet!("tee", tee),
-    applet!("wc", wc),
-];
+pub const APPLETS: &[Applet] = &[applet!("cat", cat), applet!("head", head), applet!("tee", tee), applet!("wc", wc)];
 
 /// The operands, or the standard input if there are none.
 pub fn or_stdin(operands: &[String]) -> Vec<String> {
@@ -115,10 +102,11 @@ fn show_byte(byte: u8, out: &mut Vec<u8>) {
 }
 
 /// `-5` for `-n 5`, as old scripts have it.
-fn old_numbers(args: &[String]) -> Vec<String> {
+pub fn old_numbers(args: &[String]) -> Vec<String> {
     let mut list = Vec::new();
     for (index, argument) in args.iter().enumerate() {
-        match argument.strip_prefix('-').filter(|digits| !digits.is_empty() && digits.chars().all(|digit| digit.is_ascii_digit())) {
+        match argument.strip_prefix('-').filter(|digits| !digits.is_empty() && digits.chars().all(|digit| digit.is_ascii_digit()))
+        {
             Some(digits) if index == 0 => list.extend(["-n".to_string(), digits.to_string()]),
             _ => list.push(argument.clone()),
         }
@@ -126,7 +114,8 @@ fn old_numbers(args: &[String]) -> Vec<String> {
     list
 }
 
-async fn heading(context: &mut Context, name: &str, first: &mut bool) -> Result<(), Fail> {
+/// The line before a file's where there are several.
+pub async fn heading(context: &mut Context, name: &str, first: &mut bool) -> Result<(), Fail> {
     let gap = if std::mem::replace(first, false) { "" } else { "\n" };
     let name = if name == "-" { "standard input" } else { name };
     context.print(&format!("{gap}==> {name} <==\n")).await
@@ -200,141 +189,6 @@ async fn head(context: &mut Context) -> Outcome {
         }
     }
     Ok(status)
-}
-
-async fn tail(context: &mut Context) -> Outcome {
-    let args: Vec<String> = old_numbers(&context.args)
-        .into_iter()
-        .enumerate()
-        .flat_map(|(index, argument)| match argument.strip_prefix('+').filter(|_| index == 0) {
-            Some(digits) if digits.parse::<u64>().is_ok() => vec!["-n".to_string(), argument],
-            _ => vec![argument],
-        })
-        .collect();
-    let parsed = parse(&args, "n:c:fFqvs:", &[("lines", 'n'), ("bytes", 'c'), ("follow", 'f'), ("quiet", 'q')])?;
-    let given = parsed.value('c').or(parsed.value('n')).unwrap_or("10");
-    let from_start = given.starts_with('+');
-    let Some(count) = size(given.trim_start_matches(['+', '-'])) else { return fail(format!("invalid number '{given}'")) };
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
-    let names = or_stdin(&parsed.operands);
-    let headings = (names.len() > 1 || parsed.has('v')) && !parsed.has('q');
-    let (mut status, mut first) = (0, true);
-    let mut followed: Vec<(String, Handle)> = Vec::new();
-    for name in &names {
-        let Some(handle) = open(context, name, "can't open").await else {
-            status = 1;
-            continue;
-        };
-        if headings {
-            heading(context, name, &mut first).await?;
-        }
-        followed.push((name.clone(), handle.clone()));
-        if !from_start && !parsed.has('c') {
-            skip_to_end(&handle, count);
-        }
-        let mut lines = Lines::new(handle);
-        if parsed.has('c') {
-            let mut held: VecDeque<u8> = VecDeque::new();
-            let mut passed = 0_usize;
-            loop {
-                let bytes = context.chunk(&mut lines).await?;
-                if bytes.is_empty() {
-                    break;
-                }
-                if from_start {
-                    let skip = count.saturating_sub(1).saturating_sub(passed).min(bytes.len());
-                    passed += bytes.len();
-                    context.bytes(bytes.get(skip..).unwrap_or_default()).await?;
-                } else {
-                    held.extend(bytes);
-                    held.drain(..held.len().saturating_sub(count));
-                }
-            }
-            context.bytes(held.make_contiguous()).await?;
-            continue;
-        }
-        let mut held: VecDeque<(Vec<u8>, bool)> = VecDeque::new();
-        let mut number = 0;
-        while let Some(line) = context.next(&mut lines).await? {
-            number += 1;
-            if from_start && number < count {
-                continue;
-            }
-            held.push_back(line);
-            if from_start || held.len() > count {
-                let line = held.pop_front();
-                if let Some((mut line, ended)) = line.filter(|_| from_start) {
-                    if ended {
-                        line.push(b'\n');
-                    }
-                    context.bytes(&line).await?;
-                }
-            }
-        }
-        for (mut line, ended) in held {
-            if ended {
-                line.push(b'\n');
-            }
-            context.bytes(&line).await?;
-        }
-    }
-    if followed.is_empty() {
-        context.complain("no files").await;
-        return Ok(1);
-    }
-    if parsed.has('f') || parsed.has('F') {
-        let wait = parsed.value('s').and_then(|text| text.parse().ok()).unwrap_or(0.2);
-        let wait = Duration::try_from_secs_f64(wait).unwrap_or(Duration::from_secs(1));
-        let mut last = names.len() - 1;
-        let mut buffer = vec![0; 16384];
-        loop {
-            context.out.flush().await?;
-            runtime::sleep(wait).await;
-            for (index, (name, handle)) in followed.iter().enumerate() {
-                loop {
-                    let length = handle.file().and_then(|file| file.metadata().ok()).map(|metadata| metadata.len());
-                    if let (Some(length), Some(mut file)) = (length, handle.file())
-                        && file.stream_position().is_ok_and(|at| at > length)
-                    {
-                        // The file was cut: from its beginning again.
-                        let _ = file.seek(SeekFrom::Start(0));
-                    }
-                    let count = handle.read(&mut buffer).await?;
-                    if count == 0 {
-                        break;
-                    }
-                    if headings && last != index {
-                        heading(context, name, &mut first).await?;
-                        last = index;
-                    }
-                    context.bytes(buffer.get(..count).unwrap_or_default()).await?;
-                }
-            }
-        }
-    }
-    Ok(status)
-}
-
-/// Moves near the last lines of a large file, so that not all of it has to be read.
-fn skip_to_end(handle: &Handle, lines: usize) {
-    use std::io::Read;
-    const BLOCK: u64 = 65536;
-    let Some(mut file) = handle.file() else { return };
-    let (Ok(at), Ok(length)) = (file.stream_position(), file.metadata().map(|metadata| metadata.len())) else { return };
-    let mut from = length;
-    let mut found = 0;
-    while from > at && found <= lines {
-        let block = BLOCK.min(from - at);
-        from -= block;
-        let mut bytes = vec![0; block as usize];
-        if file.seek(SeekFrom::Start(from)).is_err() || file.read_exact(&mut bytes).is_err() {
-            let _ = file.seek(SeekFrom::Start(at));
-            return;
-        }
-        found += bytes.iter().filter(|byte| **byte == b'\n').count();
-    }
-    // What stands before the first newline belongs to a line that is cut; the lines wanted come behind it.
-    let _ = file.seek(SeekFrom::Start(from));
 }
 
 async fn tee(context: &mut Context) -> Outcome {
@@ -416,84 +270,4 @@ async fn show_counts(context: &mut Context, counts: &[u64; 5], wanted: &[bool; 5
         counts.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(count, _)| format!("{count:>width$}")).collect();
     let name = if name.is_empty() { String::new() } else { format!(" {name}") };
     context.print(&format!("{}{name}\n", shown.join(" "))).await
-}
-
-async fn tac(context: &mut Context) -> Outcome {
-    let parsed = parse(&context.args, "", &[])?;
-    let mut all = Vec::new();
-    let mut status = 0;
-    for name in or_stdin(&parsed.operands) {
-        let Some(handle) = open(context, &name, "").await else {
-            status = 1;
-            continue;
-        };
-        let mut lines = Lines::new(handle);
-        while let Some(line) = context.next(&mut lines).await? {
-            all.push(line);
-        }
-    }
-    for (mut line, ended) in all.into_iter().rev() {
-        if ended {
-            line.push(b'\n');
-        }
-        context.bytes(&line).await?;
-    }
-    Ok(status)
-}
-
-async fn rev(context: &mut Context) -> Outcome {
-    let parsed = parse(&context.args, "", &[])?;
-    let mut status = 0;
-    for name in or_stdin(&parsed.operands) {
-        let Some(handle) = open(context, &name, "").await else {
-            status = 1;
-            continue;
-        };
-        let mut lines = Lines::new(handle);
-        while let Some((line, ended)) = context.next(&mut lines).await? {
-            let mut text: String = decode(&line).chars().rev().collect();
-            if ended {
-                text.push('\n');
-            }
-            context.bytes(&encode(&text)).await?;
-        }
-    }
-    Ok(status)
-}
-
-async fn nl(context: &mut Context) -> Outcome {
-    let parsed = parse(&context.args, "b:n:w:s:v:i:", &[])?;
-    let all = parsed.value('b') == Some("a");
-    let none = parsed.value('b') == Some("n");
-    let width = parsed.value('w').and_then(|text| text.parse().ok()).unwrap_or(6_usize).min(1000);
-    let separator = parsed.value('s').unwrap_or("\t");
-    let mut number: i64 = parsed.value('v').and_then(|text| text.parse().ok()).unwrap_or(1);
-    let step: i64 = parsed.value('i').and_then(|text| text.parse().ok()).unwrap_or(1);
-    let mut status = 0;
-    for name in or_stdin(&parsed.operands) {
-        let Some(handle) = open(context, &name, "").await else {
-            status = 1;
-            continue;
-        };
-        let mut lines = Lines::new(handle);
-        while let Some((mut line, ended)) = context.next(&mut lines).await? {
-            let prefix = if none || (line.is_empty() && !all) {
-                " ".repeat(width + separator.len())
-            } else {
-                let shown = match parsed.value('n') {
-                    Some("ln") => format!("{number:<width$}"),
-                    Some("rz") => format!("{number:0>width$}"),
-                    _ => format!("{number:>width$}"),
-                };
-                number += step;
-                format!("{shown}{separator}")
-            };
-            context.print(&prefix).await?;
-            if ended {
-                line.push(b'\n');
-            }
-            context.bytes(&line).await?;
-        }
-    }
-    Ok(status)
 }

@@ -106,7 +106,10 @@ async fn cksum(context: &mut Context) -> Outcome {
         let (mut crc, mut length) = (0_u32, 0_u64);
         let step = |crc: u32, byte: u8| {
             // The polynomial of POSIX's cksum, the highest bit first.
-            (0..8).fold(crc ^ (u32::from(byte) << 24), |crc, _| if crc & 0x8000_0000 != 0 { (crc << 1) ^ 0x04c1_1db7 } else { crc << 1 })
+            (0..8).fold(
+                crc ^ (u32::from(byte) << 24),
+                |crc, _| if crc & 0x8000_0000 != 0 { (crc << 1) ^ 0x04c1_1db7 } else { crc << 1 },
+            )
         };
         loop {
             let bytes = context.chunk(&mut lines).await?;

@@ -87,7 +87,8 @@ fn single(context: &Context, words: &[&str], at: &mut usize, depth: u32) -> Valu
         }
         _ => {
             let mut letters = word.chars();
-            if let (Some('-'), Some(letter), None, Some(operand)) = (letters.next(), letters.next(), letters.next(), words.get(*at + 1))
+            if let (Some('-'), Some(letter), None, Some(operand)) =
+                (letters.next(), letters.next(), letters.next(), words.get(*at + 1))
                 && "bcdefghkLprsStuwxznGO".contains(letter)
             {
                 *at += 2;
@@ -100,7 +101,10 @@ fn single(context: &Context, words: &[&str], at: &mut usize, depth: u32) -> Valu
 }
 
 fn is_binary(operator: &str) -> bool {
-    matches!(operator, "=" | "==" | "!=" | "<" | ">" | "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" | "-nt" | "-ot" | "-ef" | "=~")
+    matches!(
+        operator,
+        "=" | "==" | "!=" | "<" | ">" | "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" | "-nt" | "-ot" | "-ef" | "=~"
+    )
 }
 
 fn unary(context: &Context, operator: char, operand: &str) -> bool {
@@ -140,9 +144,7 @@ fn readable(context: &Context, path: &str) -> bool {
 /// making something in it.
 fn writable(context: &Context, path: &str, status: Option<Status>) -> bool {
     match status {
-        Some(status) if status.kind == Kind::File => {
-            std::fs::OpenOptions::new().append(true).open(context.path(path)).is_ok()
-        }
+        Some(status) if status.kind == Kind::File => std::fs::OpenOptions::new().append(true).open(context.path(path)).is_ok(),
         Some(_) => true,
         None => false,
     }
@@ -163,9 +165,7 @@ fn executable(context: &Context, path: &str, status: Option<Status>) -> bool {
 }
 
 fn binary(context: &Context, left: &str, operator: &str, right: &str) -> Value {
-    let number = |text: &str| -> Result<i64, String> {
-        text.trim().parse().map_err(|_| format!("{text}: bad number"))
-    };
+    let number = |text: &str| -> Result<i64, String> { text.trim().parse().map_err(|_| format!("{text}: bad number")) };
     let numbers = || -> Result<(i64, i64), String> { Ok((number(left)?, number(right)?)) };
     let status = |path: &str| context.status(path, true).ok();
     Ok(match operator {

@@ -75,9 +75,10 @@ async fn groups(context: &mut Context) -> Outcome {
 /// The pod's host name: from its file, else from the environment.
 pub fn host_name(context_variable: Option<&str>) -> Option<String> {
     let file = std::fs::read_to_string("/etc/hostname").ok().map(|text| text.trim().to_string());
-    file.filter(|name| !name.is_empty()).or_else(|| context_variable.map(str::to_string)).filter(|name| !name.is_empty()).or_else(|| {
-        std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|text| text.trim().to_string())
-    })
+    file.filter(|name| !name.is_empty())
+        .or_else(|| context_variable.map(str::to_string))
+        .filter(|name| !name.is_empty())
+        .or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|text| text.trim().to_string()))
 }
 
 async fn hostname(context: &mut Context) -> Outcome {
@@ -85,16 +86,26 @@ async fn hostname(context: &mut Context) -> Outcome {
     if !parsed.operands.is_empty() || parsed.has('F') {
         return fail("sethostname: Operation not permitted");
     }
-    let Some(name) = host_name(context.variable("HOSTNAME")) else { return fail("cannot be known: no /etc/hostname, no HOSTNAME") };
+    let Some(name) = host_name(context.variable("HOSTNAME")) else {
+        return fail("cannot be known: no /etc/hostname, no HOSTNAME");
+    };
     if parsed.has('i') {
         let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
         let line = hosts.lines().find(|line| line.split_whitespace().skip(1).any(|own| own == name));
-        let Some(address) = line.and_then(|line| line.split_whitespace().next()) else { return fail(format!("{name}: not in /etc/hosts")) };
+        let Some(address) = line.and_then(|line| line.split_whitespace().next()) else {
+            return fail(format!("{name}: not in /etc/hosts"));
+        };
         context.print(&format!("{address}\n")).await?;
         return Ok(0);
     }
     let (short, domain) = name.split_once('.').unwrap_or((&name, ""));
-    let shown = if parsed.has('s') { short } else if parsed.has('d') { domain } else { &name };
+    let shown = if parsed.has('s') {
+        short
+    } else if parsed.has('d') {
+        domain
+    } else {
+        &name
+    };
     context.print(&format!("{shown}\n")).await?;
     Ok(0)
 }
@@ -102,7 +113,8 @@ async fn hostname(context: &mut Context) -> Outcome {
 async fn uname(context: &mut Context) -> Outcome {
     let parsed = parse(&context.args, "asnrvmpoi", &[("all", 'a')])?;
     let kernel = |file: &str, other: &str| {
-        std::fs::read_to_string(format!("/proc/sys/kernel/{file}")).map_or_else(|_| other.to_string(), |text| text.trim().to_string())
+        std::fs::read_to_string(format!("/proc/sys/kernel/{file}"))
+            .map_or_else(|_| other.to_string(), |text| text.trim().to_string())
     };
     let fields = [
         ('s', "WASI".to_string()),

@@ -30,15 +30,8 @@ struct Parser<'a> {
 
 pub(super) fn compile(pattern: &str, extended: bool, fold: bool) -> Result<Regex, String> {
     let characters: Vec<char> = pattern.chars().collect();
-    let mut parser = Parser {
-        pattern: &characters,
-        at: 0,
-        extended,
-        groups: 0,
-        closed: Vec::new(),
-        back_references: false,
-        depth: 0,
-    };
+    let mut parser =
+        Parser { pattern: &characters, at: 0, extended, groups: 0, closed: Vec::new(), back_references: false, depth: 0 };
     let node = parser.either()?;
     if parser.at < characters.len() {
         return Err(if extended { "Unmatched ) or \\)".into() } else { "Unmatched ) or \\)".into() });
@@ -57,7 +50,11 @@ impl Parser<'_> {
 
     /// Whether an operator stands here, which has a backslash in a basic expression and none in an extended one.
     fn operator(&self, character: char) -> bool {
-        if self.extended { self.peek(0) == Some(character) } else { self.peek(0) == Some('\\') && self.peek(1) == Some(character) }
+        if self.extended {
+            self.peek(0) == Some(character)
+        } else {
+            self.peek(0) == Some('\\') && self.peek(1) == Some(character)
+        }
     }
 
     fn pass_operator(&mut self) {
@@ -119,7 +116,8 @@ impl Parser<'_> {
         } else if self.operator('?') {
             self.pass_operator();
             (0, Some(1))
-        } else if self.operator('{') && (!self.extended || self.peek(1).is_some_and(|next| next.is_ascii_digit() || next == ',')) {
+        } else if self.operator('{') && (!self.extended || self.peek(1).is_some_and(|next| next.is_ascii_digit() || next == ','))
+        {
             self.pass_operator();
             let least = self.number();
             let most = if self.peek(0) == Some(',') {
@@ -185,11 +183,9 @@ impl Parser<'_> {
                     'B' => Step::WordBoundary(false),
                     '`' => Step::LineStart,
                     '\'' => Step::LineEnd,
-                    'w' | 'W' => Step::Set(Box::new(Set {
-                        negated: next == 'W',
-                        ranges: vec![('_', '_')],
-                        classes: vec!["alnum".into()],
-                    })),
+                    'w' | 'W' => {
+                        Step::Set(Box::new(Set { negated: next == 'W', ranges: vec![('_', '_')], classes: vec!["alnum".into()] }))
+                    }
                     's' | 'S' => {
                         Step::Set(Box::new(Set { negated: next == 'S', ranges: Vec::new(), classes: vec!["space".into()] }))
                     }

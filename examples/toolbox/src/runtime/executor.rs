@@ -130,8 +130,7 @@ impl<T> Drop for Task<T> {
 pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
     let runtime = runtime();
     let id = runtime.next.replace(runtime.next.get() + 1);
-    let shared =
-        Rc::new(Shared { id, result: RefCell::new(None), ended: Cell::new(false), waiting: RefCell::new(Vec::new()) });
+    let shared = Rc::new(Shared { id, result: RefCell::new(None), ended: Cell::new(false), waiting: RefCell::new(Vec::new()) });
     let inner = Rc::clone(&shared);
     let future: Local<'static, ()> = Box::pin(async move {
         let result = future.await;

@@ -38,12 +38,6 @@ impl Output {
         self.bytes(&text::encode(words)).await
     }
 
-    /// Adds a line.
-    pub async fn line(&mut self, words: &str) -> io::Result<()> {
-        self.bytes(&text::encode(words)).await?;
-        self.bytes(b"\n").await
-    }
-
     /// Writes what is in the buffer.
     pub async fn flush(&mut self) -> io::Result<()> {
         if self.buffer.is_empty() {

@@ -159,11 +159,6 @@ impl Terminal {
         }
     }
 
-    /// Where the echo goes.
-    pub fn output(&self) -> &Handle {
-        &self.output
-    }
-
     fn wait(&self, context: &mut Context<'_>) {
         self.waiting.borrow_mut().push(context.waker().clone());
     }
@@ -196,11 +191,6 @@ impl Terminal {
             Poll::Ready(count)
         })
         .await
-    }
-
-    /// Whether bytes wait to be read.
-    pub fn has_input(&self) -> bool {
-        !self.input.borrow().is_empty()
     }
 
     /// Waits for ^C, which is forgotten before.

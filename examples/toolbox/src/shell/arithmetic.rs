@@ -66,8 +66,18 @@ pub fn number(text: &str) -> Option<i64> {
 }
 
 /// Operators of two sides, by how strongly they bind.
-const LEVELS: [&[&str]; 10] =
-    [&["||"], &["&&"], &["|"], &["^"], &["&"], &["==", "!="], &["<=", ">=", "<", ">"], &["<<", ">>"], &["+", "-"], &["*", "/", "%"]];
+const LEVELS: [&[&str]; 10] = [
+    &["||"],
+    &["&&"],
+    &["|"],
+    &["^"],
+    &["&"],
+    &["==", "!="],
+    &["<=", ">=", "<", ">"],
+    &["<<", ">>"],
+    &["+", "-"],
+    &["*", "/", "%"],
+];
 
 const ASSIGNMENTS: [&str; 11] = ["<<=", ">>=", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "="];
 
@@ -273,8 +283,7 @@ impl Evaluator<'_> {
         if !rest.first().is_some_and(|first| *first == '_' || first.is_ascii_alphabetic()) {
             return None;
         }
-        let name: String =
-            rest.iter().take_while(|character| **character == '_' || character.is_ascii_alphanumeric()).collect();
+        let name: String = rest.iter().take_while(|character| **character == '_' || character.is_ascii_alphanumeric()).collect();
         self.at += name.len();
         self.blanks();
         Some(name)

@@ -8,8 +8,9 @@ use crate::context::absolute;
 use crate::sys;
 
 const BUILTINS: [&str; 30] = [
-    "alias", "bg", "break", "cd", "command", "continue", "eval", "exec", "exit", "export", "fg", "getopts", "hash", "history", "jobs",
-    "local", "pwd", "read", "readonly", "return", "set", "shift", "times", "trap", "type", "ulimit", "umask", "unalias", "unset", "wait",
+    "alias", "bg", "break", "cd", "command", "continue", "eval", "exec", "exit", "export", "fg", "getopts", "hash", "history",
+    "jobs", "local", "pwd", "read", "readonly", "return", "set", "shift", "times", "trap", "type", "ulimit", "umask", "unalias",
+    "unset", "wait",
 ];
 
 /// Candidates that are shown at most.
@@ -33,7 +34,9 @@ impl Shell {
         let before = before.trim_end();
         let commanding = before.is_empty()
             || before.ends_with([';', '|', '&', '(', '`'])
-            || ["then", "do", "else", "exec", "env", "command", "xargs", "time", "!"].iter().any(|word| before.split_whitespace().last() == Some(word));
+            || ["then", "do", "else", "exec", "env", "command", "xargs", "time", "!"]
+                .iter()
+                .any(|word| before.split_whitespace().last() == Some(word));
         let mut candidates = if let Some((head, name)) = word.rsplit_once('$') {
             let names = self.variables.keys().filter(|own| own.starts_with(name));
             names.map(|own| format!("{head}${own}")).collect()
@@ -50,7 +53,12 @@ impl Shell {
 
     fn commands(&self, word: &str) -> Vec<String> {
         let mut names: Vec<String> = applets::all().map(|applet| applet.name.to_string()).collect();
-        names.extend(BUILTINS.iter().filter(|name| builtins::is_builtin(name) || special::is_special(name)).map(|name| (*name).to_string()));
+        names.extend(
+            BUILTINS
+                .iter()
+                .filter(|name| builtins::is_builtin(name) || special::is_special(name))
+                .map(|name| (*name).to_string()),
+        );
         names.extend(self.functions.keys().cloned());
         names.extend(self.aliases.keys().cloned());
         names.retain(|name| name.starts_with(word));

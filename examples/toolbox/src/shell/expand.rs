@@ -87,7 +87,11 @@ impl Shell {
 
     /// `tilde`: whether tildes are expanded, and behind colons too.
     fn expand_parts<'a>(
-        &'a mut self, parts: &'a [Part], quoted: bool, tilde: Option<bool>, pieces: &'a mut Vec<Piece>,
+        &'a mut self,
+        parts: &'a [Part],
+        quoted: bool,
+        tilde: Option<bool>,
+        pieces: &'a mut Vec<Piece>,
     ) -> Local<'a, Result<(), Flow>> {
         Box::pin(async move {
             for (index, part) in parts.iter().enumerate() {
@@ -167,11 +171,8 @@ impl Shell {
 
     async fn parameter(&mut self, parameter: &Parameter, quoted: bool, pieces: &mut Vec<Piece>) -> Result<(), Flow> {
         let many = matches!(parameter.name.as_str(), "@" | "*");
-        let value = if many {
-            (!self.positional.is_empty()).then(|| self.positional.join(" "))
-        } else {
-            self.value(&parameter.name)
-        };
+        let value =
+            if many { (!self.positional.is_empty()).then(|| self.positional.join(" ")) } else { self.value(&parameter.name) };
         let usable = value.as_ref().is_some_and(|value| !(parameter.colon && value.is_empty()));
         match parameter.operation {
             Operation::Default | Operation::Alternative if usable == (parameter.operation == Operation::Alternative) => {

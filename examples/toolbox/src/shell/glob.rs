@@ -29,7 +29,8 @@ pub async fn expand(cwd: &str, field: &[(char, bool)]) -> Vec<String> {
                     let directory = if path.is_empty() { cwd.to_string() } else { context::absolute(cwd, path) };
                     for name in names(&directory, &pattern) {
                         let entry = format!("{path}{name}");
-                        let wanted = last || sys::status(&context::absolute(cwd, &entry), true).is_ok_and(|status| status.is_directory());
+                        let wanted =
+                            last || sys::status(&context::absolute(cwd, &entry), true).is_ok_and(|status| status.is_directory());
                         if wanted {
                             next.push(entry);
                         }
@@ -54,8 +55,7 @@ pub async fn expand(cwd: &str, field: &[(char, bool)]) -> Vec<String> {
 /// Names in a directory that match; hidden ones only if the pattern begins with a dot.
 fn names(directory: &str, pattern: &Pattern) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    let mut names: Vec<String> =
-        entries.flatten().map(|entry| text::decode(entry.file_name().as_encoded_bytes())).collect();
+    let mut names: Vec<String> = entries.flatten().map(|entry| text::decode(entry.file_name().as_encoded_bytes())).collect();
     if pattern.starts_with('.') {
         names.extend([".".to_string(), "..".to_string()]);
     } else {

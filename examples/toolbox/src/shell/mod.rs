@@ -4,13 +4,17 @@
 mod arithmetic;
 mod assign;
 mod builtins;
+mod commands;
 mod complete;
+mod compound;
 mod editor;
 mod execute;
 mod expand;
 mod glob;
+mod input;
 mod interactive;
 mod jobs;
+mod line;
 mod options;
 mod parser;
 pub mod pattern;

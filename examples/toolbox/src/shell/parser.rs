@@ -1,11 +1,12 @@
 //! The parser of commands: recursive descent over the characters, one complete command at a time, so that an alias or an
-//! option set by one line holds for the next. Words are parsed in `words.rs`.
+//! option set by one line holds for the next. Compound commands are parsed in `compound.rs`, simple ones in
+//! `commands.rs`, words in `words.rs`.
 
 use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::syntax::{AndOr, Command, CommandKind, List, Part, Pipeline, Redirection, RedirectionKind, SyntaxError, Word, is_name};
+use super::syntax::{AndOr, Command, CommandKind, List, Part, Pipeline, SyntaxError, Word};
 
 /// How deep commands and words may be nested; each level takes of the stack.
 const DEPTH: usize = 100;
@@ -14,10 +15,10 @@ pub(super) type Parsed<T> = Result<T, SyntaxError>;
 
 /// A here-document whose text is still to come.
 pub(super) struct Pending {
-    text: Rc<OnceCell<Word>>,
-    delimiter: String,
-    strip: bool,
-    quoted: bool,
+    pub(super) text: Rc<OnceCell<Word>>,
+    pub(super) delimiter: String,
+    pub(super) strip: bool,
+    pub(super) quoted: bool,
 }
 
 /// Reads commands off a text.
@@ -124,7 +125,7 @@ impl Parser {
         result
     }
 
-    fn blanks(&mut self) {
+    pub(super) fn blanks(&mut self) {
         loop {
             match self.peek() {
                 Some(' ' | '\t') => self.at += 1,
@@ -139,7 +140,7 @@ impl Parser {
         }
     }
 
-    fn newlines(&mut self) -> Parsed<()> {
+    pub(super) fn newlines(&mut self) -> Parsed<()> {
         loop {
             self.blanks();
             if self.peek() != Some('\n') {
@@ -240,7 +241,7 @@ impl Parser {
         Ok(Rc::new(list))
     }
 
-    fn full_list(&mut self) -> Parsed<Rc<List>> {
+    pub(super) fn full_list(&mut self) -> Parsed<Rc<List>> {
         let list = self.list()?;
         if list.is_empty() { Err(self.unexpected()) } else { Ok(list) }
     }
@@ -268,7 +269,7 @@ impl Parser {
     }
 
     /// The reserved word that stands here, if one does.
-    fn keyword(&self) -> Option<String> {
+    pub(super) fn keyword(&self) -> Option<String> {
         let mut word = String::new();
         for offset in 0..6 {
             match self.peek_at(offset) {
@@ -281,7 +282,7 @@ impl Parser {
         (is_reserved(&word) && self.peek_at(word.len()).is_none_or(ends_word)).then_some(word)
     }
 
-    fn eat_keyword(&mut self, wanted: &'static str) -> Parsed<()> {
+    pub(super) fn eat_keyword(&mut self, wanted: &'static str) -> Parsed<()> {
         self.newlines()?;
         if self.keyword().as_deref() == Some(wanted) {
             self.at += wanted.len();
@@ -364,7 +365,7 @@ impl Parser {
         }
     }
 
-    fn command(&mut self) -> Parsed<Command> {
+    pub(super) fn command(&mut self) -> Parsed<Command> {
         self.blanks();
         self.replace_alias();
         self.blanks();
@@ -417,207 +418,7 @@ impl Parser {
         }
     }
 
-    fn if_command(&mut self) -> Parsed<CommandKind> {
-        self.at += 2;
-        let mut arms = Vec::new();
-        loop {
-            let condition = self.full_list()?;
-            self.eat_keyword("then")?;
-            arms.push((condition, self.full_list()?));
-            match self.keyword().as_deref() {
-                Some("elif") => self.at += 4,
-                Some("else") => {
-                    self.at += 4;
-                    let otherwise = Some(self.full_list()?);
-                    self.eat_keyword("fi")?;
-                    return Ok(CommandKind::If { arms, otherwise });
-                }
-                _ => {
-                    self.eat_keyword("fi")?;
-                    return Ok(CommandKind::If { arms, otherwise: None });
-                }
-            }
-        }
-    }
-
-    fn do_group(&mut self) -> Parsed<Rc<List>> {
-        self.eat_keyword("do")?;
-        let body = self.full_list()?;
-        self.eat_keyword("done")?;
-        Ok(body)
-    }
-
-    fn for_command(&mut self) -> Parsed<CommandKind> {
-        self.at += 3;
-        self.blanks();
-        let name = self.plain_word().filter(|name| is_name(name));
-        let Some(name) = name else { return Err(SyntaxError::Other("bad for loop variable".into())) };
-        self.blanks();
-        let mut words = None;
-        if self.peek() == Some(';') && self.peek_at(1) != Some(';') {
-            self.at += 1;
-        } else {
-            self.newlines()?;
-            if self.keyword().as_deref() == Some("in") {
-                self.at += 2;
-                let mut list = Vec::new();
-                loop {
-                    self.blanks();
-                    match self.word()? {
-                        Some(word) => list.push(word),
-                        None => break,
-                    }
-                }
-                words = Some(list);
-                match self.peek() {
-                    Some(';') if self.peek_at(1) != Some(';') => self.at += 1,
-                    Some('\n') | None => {}
-                    Some(_) => return Err(self.unexpected()),
-                }
-            }
-        }
-        let body = self.do_group()?;
-        Ok(CommandKind::For { name, words, body })
-    }
-
-    fn case_command(&mut self) -> Parsed<CommandKind> {
-        self.at += 4;
-        self.blanks();
-        let word = match self.word()? {
-            Some(word) => word,
-            None => return Err(self.unexpected()),
-        };
-        self.eat_keyword("in")?;
-        let mut arms = Vec::new();
-        loop {
-            self.newlines()?;
-            if self.keyword().as_deref() == Some("esac") {
-                self.at += 4;
-                return Ok(CommandKind::Case { word, arms });
-            }
-            if self.peek().is_none() {
-                return Err(SyntaxError::Incomplete("\"esac\""));
-            }
-            if self.peek() == Some('(') {
-                self.at += 1;
-                self.blanks();
-            }
-            let mut patterns = Vec::new();
-            loop {
-                self.blanks();
-                match self.word()? {
-                    Some(pattern) => patterns.push(pattern),
-                    None => return Err(self.unexpected()),
-                }
-                self.blanks();
-                if !(self.peek() == Some('|') && self.peek_at(1) != Some('|')) {
-                    break;
-                }
-                self.at += 1;
-            }
-            if self.peek() != Some(')') {
-                return Err(self.unexpected());
-            }
-            self.at += 1;
-            let list = self.list()?;
-            arms.push((patterns, list));
-            self.newlines()?;
-            if !self.eat(";;") && self.keyword().as_deref() != Some("esac") {
-                return Err(if self.peek().is_none() { SyntaxError::Incomplete("\";;\"") } else { self.unexpected() });
-            }
-        }
-    }
-
-    fn simple(&mut self, line: usize) -> Parsed<Command> {
-        let mut assignments = Vec::new();
-        let mut words: Vec<Word> = Vec::new();
-        let mut redirections = Vec::new();
-        loop {
-            self.blanks();
-            if words.is_empty() && !assignments.is_empty() {
-                self.replace_alias();
-            }
-            if let Some(redirection) = self.redirection()? {
-                redirections.push(redirection);
-                continue;
-            }
-            if self.peek() == Some('(') {
-                return self.function(&assignments, &words, &redirections, line);
-            }
-            let Some(word) = self.word()? else { break };
-            if words.is_empty() {
-                match as_assignment(&word) {
-                    Some(assignment) => assignments.push(assignment),
-                    None => words.push(word),
-                }
-            } else {
-                words.push(word);
-            }
-        }
-        if assignments.is_empty() && words.is_empty() && redirections.is_empty() {
-            return Err(self.unexpected());
-        }
-        Ok(Command { kind: CommandKind::Simple { assignments, words }, redirections, line })
-    }
-
-    fn function(&mut self, assigned: &[(String, Word)], words: &[Word], redirected: &[Redirection], line: usize) -> Parsed<Command> {
-        let name = match words {
-            [Word { parts }] if assigned.is_empty() && redirected.is_empty() => match parts.as_slice() {
-                [Part::Literal(name)] => name.clone(),
-                _ => return Err(self.unexpected()),
-            },
-            _ => return Err(self.unexpected()),
-        };
-        self.at += 1;
-        self.blanks();
-        if self.peek() != Some(')') {
-            return Err(if self.peek().is_none() { SyntaxError::Incomplete("\")\"") } else { self.unexpected() });
-        }
-        self.at += 1;
-        if !name.chars().all(|character| character.is_alphanumeric() || "_-.+:".contains(character)) {
-            return Err(SyntaxError::Other("bad function name".into()));
-        }
-        self.newlines()?;
-        let body = Rc::new(self.deeper(Self::command)?);
-        Ok(Command { kind: CommandKind::Function { name, body }, redirections: Vec::new(), line })
-    }
-
-    fn redirection(&mut self) -> Parsed<Option<Redirection>> {
-        let mut digits = 0;
-        while self.peek_at(digits).is_some_and(|character| character.is_ascii_digit()) {
-            digits += 1;
-        }
-        if !matches!(self.peek_at(digits), Some('<' | '>')) {
-            return Ok(None);
-        }
-        let number: String = self.source.iter().skip(self.at).take(digits).collect();
-        self.at += digits;
-        let input = self.peek() == Some('<');
-        let descriptor = number.parse().unwrap_or(u32::from(!input));
-        let operator = ["<<-", "<<", "<>", "<&", "<", ">>", ">&", ">|", ">"].into_iter().find(|text| self.eat(text));
-        self.blanks();
-        let Some(word) = self.word()? else {
-            return Err(self.unexpected());
-        };
-        let kind = match operator.unwrap_or_default() {
-            "<<-" | "<<" => {
-                let (delimiter, quoted) = delimiter_of(&word);
-                let text = Rc::new(OnceCell::new());
-                let strip = operator == Some("<<-");
-                self.pending.push(Pending { text: Rc::clone(&text), delimiter, strip, quoted });
-                RedirectionKind::Here(text)
-            }
-            "<>" => RedirectionKind::ReadWrite(word),
-            "<&" | ">&" => RedirectionKind::Duplicate(word),
-            "<" => RedirectionKind::Read(word),
-            ">>" => RedirectionKind::Append(word),
-            ">|" => RedirectionKind::Write(word, true),
-            _ => RedirectionKind::Write(word, false),
-        };
-        Ok(Some(Redirection { descriptor, kind }))
-    }
-
-    fn replace_alias(&mut self) {
+    pub(super) fn replace_alias(&mut self) {
         // An alias whose text ends in a blank lets the next word be one, too; that goes unheeded here.
         for _ in 0..20 {
             let word: String = self.source.iter().skip(self.at).take_while(|character| !ends_word(**character)).collect();
@@ -633,44 +434,4 @@ impl Parser {
             self.blanks();
         }
     }
-}
-
-fn as_assignment(word: &Word) -> Option<(String, Word)> {
-    let (first, rest) = word.parts.split_first()?;
-    let Part::Literal(text) = first else { return None };
-    let (name, value) = text.split_once('=')?;
-    if !is_name(name) {
-        return None;
-    }
-    let mut parts = Vec::new();
-    if !value.is_empty() {
-        parts.push(Part::Literal(value.to_string()));
-    }
-    parts.extend(rest.iter().cloned());
-    Some((name.to_string(), Word { parts }))
-}
-
-fn delimiter_of(word: &Word) -> (String, bool) {
-    let mut text = String::new();
-    let mut quoted = false;
-    for part in &word.parts {
-        match part {
-            Part::Literal(literal) => text.push_str(literal),
-            Part::Quoted(literal) => {
-                quoted = true;
-                text.push_str(literal);
-            }
-            Part::Double(parts) => {
-                quoted = true;
-                for part in parts {
-                    if let Part::Literal(literal) | Part::Quoted(literal) = part {
-                        text.push_str(literal);
-                    }
-                }
-            }
-            Part::Parameter(parameter) => text.push_str(&format!("${}", parameter.name)),
-            Part::Command(_) | Part::Arithmetic(_) => {}
-        }
-    }
-    (text, quoted)
 }

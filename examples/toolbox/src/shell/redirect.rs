@@ -48,7 +48,9 @@ impl Shell {
                 }
                 RedirectionKind::Read(word) => (word, OpenOptions::new().read(true).clone()),
                 RedirectionKind::Append(word) => (word, OpenOptions::new().append(true).create(true).clone()),
-                RedirectionKind::ReadWrite(word) => (word, OpenOptions::new().read(true).write(true).create(true).truncate(false).clone()),
+                RedirectionKind::ReadWrite(word) => {
+                    (word, OpenOptions::new().read(true).write(true).create(true).truncate(false).clone())
+                }
                 RedirectionKind::Write(word, _) => (word, OpenOptions::new().write(true).create(true).truncate(true).clone()),
             };
             let name = self.expand_one(word).await?;

@@ -15,8 +15,20 @@ use crate::text;
 pub fn is_special(name: &str) -> bool {
     matches!(
         name,
-        "." | ":" | "break" | "continue" | "eval" | "exec" | "exit" | "export" | "readonly" | "return" | "set" | "shift"
-            | "times" | "trap" | "unset"
+        "." | ":"
+            | "break"
+            | "continue"
+            | "eval"
+            | "exec"
+            | "exit"
+            | "export"
+            | "readonly"
+            | "return"
+            | "set"
+            | "shift"
+            | "times"
+            | "trap"
+            | "unset"
     )
 }
 
@@ -225,7 +237,9 @@ impl Shell {
                     match rest.next() {
                         Some(name) => {
                             if !self.options.set_name(name, on) {
-                                return Err(self.fatal(&format!("set: illegal option {}o {name}", if on { '-' } else { '+' })).await);
+                                return Err(self
+                                    .fatal(&format!("set: illegal option {}o {name}", if on { '-' } else { '+' }))
+                                    .await);
                             }
                         }
                         None => self.show_options(on).await?,

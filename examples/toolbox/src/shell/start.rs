@@ -73,7 +73,10 @@ pub async fn shell(context: &mut Context) -> Outcome {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
                 return Err(Fail::Message(format!("can't open '{file}': No such file or directory"), 2));
             }
-            Err(error) => return because(&format!("can't open '{file}'"), &error).map_err(|_: Fail| Fail::Message(format!("can't open '{file}': {}", crate::sys::words(&error)), 2)),
+            Err(error) => {
+                return because(&format!("can't open '{file}'"), &error)
+                    .map_err(|_: Fail| Fail::Message(format!("can't open '{file}': {}", crate::sys::words(&error)), 2));
+            }
         };
         shell.name.clone_from(&file);
         shell.label = file;
@@ -97,7 +100,11 @@ fn new_shell(context: &Context, options: Options) -> Shell {
         variables.insert(name.clone(), Variable { value: Some(value.clone()), exported: true, read_only: false });
     }
     let mut default = |name: &str, value: &str, exported: bool| {
-        variables.entry(name.to_string()).or_insert_with(|| Variable { value: Some(value.to_string()), exported, read_only: false });
+        variables.entry(name.to_string()).or_insert_with(|| Variable {
+            value: Some(value.to_string()),
+            exported,
+            read_only: false,
+        });
     };
     default("PATH", crate::dispatch::PATH, true);
     default("IFS", " \t\n", false);
@@ -111,7 +118,8 @@ fn new_shell(context: &Context, options: Options) -> Shell {
         *ifs = Variable { value: Some(" \t\n".into()), exported: false, read_only: false };
     }
     let level = variables.get("SHLVL").and_then(|level| level.value.as_ref()?.parse::<u32>().ok()).unwrap_or(0);
-    variables.insert("SHLVL".into(), Variable { value: Some(level.saturating_add(1).to_string()), exported: true, read_only: false });
+    variables
+        .insert("SHLVL".into(), Variable { value: Some(level.saturating_add(1).to_string()), exported: true, read_only: false });
     variables.insert("PWD".into(), Variable { value: Some(context.cwd.clone()), exported: true, read_only: false });
     Shell {
         name: context.name.clone(),

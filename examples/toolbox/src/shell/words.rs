@@ -135,8 +135,11 @@ impl Parser {
                 ('"', Place::Arithmetic) => {}
                 ('\\', _) => match self.peek() {
                     Some('\n') => self.at += 1,
-                    Some(next) if !double || matches!(next, '$' | '`' | '\\') || (next == '"' && place != Place::Here)
-                        || (next == '}' && place == Place::BracesInDouble) =>
+                    Some(next)
+                        if !double
+                            || matches!(next, '$' | '`' | '\\')
+                            || (next == '"' && place != Place::Here)
+                            || (next == '}' && place == Place::BracesInDouble) =>
                     {
                         self.at += 1;
                         add_quoted(&mut parts, next);

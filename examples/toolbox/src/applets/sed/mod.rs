@@ -1,18 +1,22 @@
 //! `sed`.
 
+mod apply;
+mod input;
+mod replace;
 mod script;
 
 use std::collections::HashMap;
 
 use crate::applet;
-use crate::applets::stream::{open, or_stdin};
+use crate::applets::stream::or_stdin;
 use crate::context::{Applet, Context, Fail, Outcome};
 use crate::options::parse;
 use crate::regex::{Regex, Scratch};
-use crate::runtime::file::{Handle, Lines, read_all};
+use crate::runtime::file::{Handle, read_all};
 use crate::runtime::output::Output;
 use crate::text::{decode, encode};
-use script::{Action, Address, Command, Part, Replace};
+use input::Input;
+use script::{Action, Command};
 
 /// The table.
 pub const APPLETS: &[Applet] = &[applet!("sed", sed)];
@@ -43,59 +47,6 @@ enum Pending {
     File(String),
 }
 
-/// The lines of all files, with one read ahead, by which the last is known.
-struct Input {
-    names: std::vec::IntoIter<String>,
-    current: Option<Lines>,
-    ahead: Option<(Vec<u8>, bool)>,
-    ended: bool,
-    status: u8,
-    /// The line that is worked on had a newline.
-    newline: bool,
-}
-
-impl Input {
-    async fn read(&mut self, context: &mut Context, null: bool) -> Result<Option<(Vec<u8>, bool)>, Fail> {
-        loop {
-            if self.current.is_none() {
-                let Some(name) = self.names.next() else { return Ok(None) };
-                match open(context, &name, "").await {
-                    Some(handle) => self.current = Some(if null { Lines::new(handle).delimiter(0) } else { Lines::new(handle) }),
-                    None => self.status = 1,
-                }
-                continue;
-            }
-            if let Some(lines) = &mut self.current {
-                match context.next(lines).await? {
-                    Some(line) => return Ok(Some(line)),
-                    None => self.current = None,
-                }
-            }
-        }
-    }
-
-    /// The next line. One is read ahead only where it is asked whether this is the last, so that lines are not held back.
-    async fn next(&mut self, context: &mut Context, null: bool) -> Result<Option<Vec<u8>>, Fail> {
-        let line = match self.ahead.take() {
-            Some(line) => Some(line),
-            None if self.ended => None,
-            None => self.read(context, null).await?,
-        };
-        Ok(line.map(|(line, newline)| {
-            self.newline = newline;
-            line
-        }))
-    }
-
-    async fn is_last(&mut self, context: &mut Context, null: bool) -> Result<bool, Fail> {
-        if self.ahead.is_none() && !self.ended {
-            self.ahead = self.read(context, null).await?;
-            self.ended = self.ahead.is_none();
-        }
-        Ok(self.ahead.is_none())
-    }
-}
-
 async fn sed(context: &mut Context) -> Outcome {
     // The suffix of -i stands in the same word.
     let mut suffix = None;
@@ -112,7 +63,15 @@ async fn sed(context: &mut Context) -> Outcome {
             _ => args.push(argument.clone()),
         }
     }
-    let long = [("quiet", 'n'), ("silent", 'n'), ("expression", 'e'), ("file", 'f'), ("regexp-extended", 'r'), ("null-data", 'z'), ("separate", 's')];
+    let long = [
+        ("quiet", 'n'),
+        ("silent", 'n'),
+        ("expression", 'e'),
+        ("file", 'f'),
+        ("regexp-extended", 'r'),
+        ("null-data", 'z'),
+        ("separate", 's'),
+    ];
     let mut parsed = parse(&args, "nrEze:f:sui", &long)?;
     if parsed.has('i') {
         suffix = Some(String::new());
@@ -208,13 +167,14 @@ impl<'a> Sed<'a> {
             }
         }
         for command in commands {
-            if let Action::Branch(Some(label)) | Action::BranchIfReplaced(Some(label)) | Action::BranchUnlessReplaced(Some(label)) = &command.action
+            if let Action::Branch(Some(label)) | Action::BranchIfReplaced(Some(label)) | Action::BranchUnlessReplaced(Some(label)) =
+                &command.action
                 && !labels.contains_key(label.as_str())
             {
                 return Err(Fail::Message(format!("can't find label '{label}'"), 1));
             }
         }
-        let input = Input { names: names.into_iter(), current: None, ahead: None, ended: false, status: 0, newline: true };
+        let input = Input::new(names);
         Ok(Self {
             commands,
             labels,
@@ -303,7 +263,7 @@ impl<'a> Sed<'a> {
                 continue;
             }
             match &command.action {
-                Action::Begin(_) | Action::Nothing | Action::Label(_) | Action::Simple('}') => {}
+                Action::Begin(_) | Action::Label(_) | Action::Simple('}') => {}
                 Action::Number => {
                     let number = self.number;
                     context.print(&format!("{number}\n")).await?;
@@ -368,15 +328,13 @@ impl<'a> Sed<'a> {
     async fn simple(&mut self, context: &mut Context, letter: char) -> Result<Option<After>, Fail> {
         match letter {
             'd' => return Ok(Some(After::Delete)),
-            'D' => {
-                match self.pattern.iter().position(|byte| *byte == b'\n') {
-                    Some(at) => {
-                        self.pattern.drain(..=at);
-                        return Ok(Some(After::Restart));
-                    }
-                    None => return Ok(Some(After::Delete)),
+            'D' => match self.pattern.iter().position(|byte| *byte == b'\n') {
+                Some(at) => {
+                    self.pattern.drain(..=at);
+                    return Ok(Some(After::Restart));
                 }
-            }
+                None => return Ok(Some(After::Delete)),
+            },
             'n' => {
                 if self.input.is_last(context, self.null).await? {
                     // GNU and busybox print the last line where there is no next one.
@@ -441,161 +399,5 @@ impl<'a> Sed<'a> {
             _ => {}
         }
         Ok(None)
-    }
-
-    async fn address_matches(&mut self, context: &mut Context, address: &'a Address) -> Result<bool, Fail> {
-        Ok(match address {
-            Address::Line(line) => *line == self.number,
-            Address::Last => self.input.is_last(context, self.null).await?,
-            Address::Step(first, 0) => *first == self.number,
-            Address::Step(first, step) => self.number >= *first && (self.number - first) % step == 0,
-            Address::More(_) => false,
-            Address::Regex(regex) => {
-                let regex = self.regex(regex)?;
-                regex.is_match(&self.pattern, &mut self.scratch)
-            }
-        })
-    }
-
-    fn regex(&mut self, regex: &'a Option<Regex>) -> Result<&'a Regex, Fail> {
-        if let Some(regex) = regex {
-            self.last_regex = Some(regex);
-        }
-        self.last_regex.ok_or_else(|| Fail::Message("no previous regexp".into(), 1))
-    }
-
-    async fn applies(&mut self, context: &mut Context, command: &'a Command, index: usize) -> Result<bool, Fail> {
-        let (Some(first), second) = (&command.addresses.0, &command.addresses.1) else { return Ok(true) };
-        let Some(second) = second else { return self.address_matches(context, first).await };
-        let state = self.ranges.get(index).copied().flatten();
-        if let Some(end) = state {
-            let ends = match second {
-                Address::Line(_) | Address::More(_) => self.number >= end,
-                address => self.address_matches(context, address).await?,
-            };
-            // A second address that lies before the line: only what was begun.
-            let passed = matches!(second, Address::Line(_) | Address::More(_)) && self.number > end;
-            if let Some(place) = self.ranges.get_mut(index) {
-                *place = if ends { None } else { Some(end) };
-            }
-            if !passed {
-                return Ok(true);
-            }
-        }
-        // `0,/x/` ends at a match in the first line already.
-        let zero = matches!(first, Address::Line(0)) && self.number == 1;
-        if zero || self.address_matches(context, first).await? {
-            let end = match second {
-                Address::Line(line) => *line,
-                Address::More(count) => self.number + count,
-                _ => u64::MAX,
-            };
-            let over = match second {
-                Address::Line(_) | Address::More(_) => end <= self.number,
-                Address::Last => self.input.is_last(context, self.null).await?,
-                address if zero => self.address_matches(context, address).await?,
-                _ => false,
-            };
-            if let Some(place) = self.ranges.get_mut(index) {
-                *place = if over { None } else { Some(end) };
-            }
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
-    async fn replace(&mut self, context: &mut Context, replace: &'a Replace) -> Result<(), Fail> {
-        let regex = self.regex(&replace.regex)?;
-        let mut out: Vec<u8> = Vec::new();
-        let (mut at, mut count, mut changed) = (0, 0, false);
-        let mut last_end = None;
-        while at <= self.pattern.len() {
-            let Some(captures) = regex.find(&self.pattern, at, &mut self.scratch) else { break };
-            let Some((from, to)) = captures.first().copied().flatten() else { break };
-            // An empty match right behind a match is none.
-            let empty_again = from == to && last_end == Some(from);
-            if !empty_again {
-                count += 1;
-            }
-            out.extend(self.pattern.get(at..from).unwrap_or_default());
-            if !empty_again && (count == replace.number || (replace.all && count > replace.number)) {
-                changed = true;
-                expand(&replace.parts, &captures, &self.pattern, &mut out);
-            } else {
-                out.extend(self.pattern.get(from..to).unwrap_or_default());
-            }
-            last_end = Some(to);
-            at = to;
-            if from == to {
-                // One whole character further.
-                let mut end = to + 1;
-                while self.pattern.get(end).is_some_and(|byte| byte & 0xc0 == 0x80) {
-                    end += 1;
-                }
-                out.extend(self.pattern.get(to..end.min(self.pattern.len())).unwrap_or_default());
-                at = end;
-            }
-            if changed && !replace.all {
-                break;
-            }
-        }
-        if !changed {
-            return Ok(());
-        }
-        out.extend(self.pattern.get(at.min(self.pattern.len())..).unwrap_or_default());
-        self.pattern = out;
-        self.replaced = true;
-        let pattern = self.pattern.clone();
-        if replace.print {
-            self.print(context, &pattern).await?;
-        }
-        if let Some(name) = &replace.write {
-            self.write(name, &pattern).await?;
-        }
-        Ok(())
-    }
-}
-
-fn expand(parts: &[Part], captures: &[Option<(usize, usize)>], text: &[u8], out: &mut Vec<u8>) {
-    let mut case = None;
-    let mut next = None;
-    for part in parts {
-        let bytes = match part {
-            Part::Text(text) => encode(text).into_owned(),
-            Part::Group(group) => {
-                captures.get(*group).copied().flatten().and_then(|(from, to)| text.get(from..to)).unwrap_or_default().to_vec()
-            }
-            Part::Case(letter @ ('U' | 'L')) => {
-                case = Some(*letter);
-                continue;
-            }
-            Part::Case('E') => {
-                case = None;
-                continue;
-            }
-            Part::Case(letter) => {
-                next = Some(*letter);
-                continue;
-            }
-        };
-        if case.is_none() && next.is_none() {
-            out.extend(bytes);
-            continue;
-        }
-        let mut text = decode(&bytes);
-        match case {
-            Some('U') => text = text.to_uppercase(),
-            Some('L') => text = text.to_lowercase(),
-            _ => {}
-        }
-        if !text.is_empty()
-            && let Some(letter) = next.take()
-        {
-            let mut rest = text.chars();
-            let first = rest.next().map(|first| first.to_string()).unwrap_or_default();
-            let first = if letter == 'u' { first.to_uppercase() } else { first.to_lowercase() };
-            text = format!("{first}{}", rest.as_str());
-        }
-        out.extend(encode(&text).iter());
     }
 }

@@ -33,8 +33,6 @@ pub struct Command {
 pub enum Action {
     /// `{`, and where its end is.
     Begin(usize),
-    /// `}`, and labels.
-    Nothing,
     /// `=`.
     Number,
     /// `a`.
@@ -93,13 +91,13 @@ pub enum Part {
     Case(char),
 }
 
-struct Parser<'a> {
+pub(super) struct Parser<'a> {
     source: &'a [char],
-    at: usize,
+    pub(super) at: usize,
     extended: bool,
 }
 
-type Parsed<T> = Result<T, String>;
+pub(super) type Parsed<T> = Result<T, String>;
 
 /// Parses a script.
 pub fn parse(source: &str, extended: bool) -> Parsed<Vec<Command>> {
@@ -136,23 +134,23 @@ pub fn parse(source: &str, extended: bool) -> Parsed<Vec<Command>> {
 }
 
 impl Parser<'_> {
-    fn peek(&self) -> Option<char> {
+    pub(super) fn peek(&self) -> Option<char> {
         self.source.get(self.at).copied()
     }
 
-    fn next(&mut self) -> Option<char> {
+    pub(super) fn next(&mut self) -> Option<char> {
         let character = self.peek();
         self.at += usize::from(character.is_some());
         character
     }
 
-    fn blanks(&mut self) {
+    pub(super) fn blanks(&mut self) {
         while matches!(self.peek(), Some(' ' | '\t')) {
             self.at += 1;
         }
     }
 
-    fn rest_of_line(&mut self) -> String {
+    pub(super) fn rest_of_line(&mut self) -> String {
         let mut text = String::new();
         while let Some(character) = self.next().filter(|character| *character != '\n') {
             text.push(character);
@@ -160,7 +158,7 @@ impl Parser<'_> {
         text
     }
 
-    fn number(&mut self) -> Option<u64> {
+    pub(super) fn number(&mut self) -> Option<u64> {
         let mut value = None;
         while let Some(digit) = self.peek().and_then(|digit| digit.to_digit(10)) {
             value = Some(value.unwrap_or(0_u64).saturating_mul(10).saturating_add(digit.into()));
@@ -170,7 +168,7 @@ impl Parser<'_> {
     }
 
     /// The text up to a delimiter. `\n` is a newline, and a backslash before the delimiter is taken off.
-    fn delimited(&mut self, delimiter: char, regex: bool) -> Parsed<String> {
+    pub(super) fn delimited(&mut self, delimiter: char, regex: bool) -> Parsed<String> {
         let mut text = String::new();
         let mut bracket = false;
         while let Some(character) = self.next() {
@@ -217,7 +215,7 @@ impl Parser<'_> {
         Err("unterminated address or command".into())
     }
 
-    fn regex(&self, text: &str, fold: bool) -> Parsed<Option<Regex>> {
+    pub(super) fn regex(&self, text: &str, fold: bool) -> Parsed<Option<Regex>> {
         if text.is_empty() { Ok(None) } else { Regex::new(text, self.extended, fold).map(Some) }
     }
 
@@ -325,7 +323,9 @@ impl Parser<'_> {
     fn label(&mut self) -> Option<String> {
         self.blanks();
         let mut label = String::new();
-        while let Some(character) = self.peek().filter(|character| !matches!(character, '\n' | ';' | '}') && !character.is_whitespace()) {
+        while let Some(character) =
+            self.peek().filter(|character| !matches!(character, '\n' | ';' | '}') && !character.is_whitespace())
+        {
             label.push(character);
             self.at += 1;
         }
@@ -353,110 +353,4 @@ impl Parser<'_> {
         text.push('\n');
         text
     }
-
-    fn replace(&mut self) -> Parsed<Action> {
-        let delimiter = self.next().filter(|delimiter| !matches!(delimiter, '\n' | '\\')).ok_or("bad delimiter of 's'")?;
-        let pattern = self.delimited(delimiter, true)?;
-        let template = self.delimited(delimiter, false)?;
-        let mut replace = Replace { regex: None, parts: Vec::new(), all: false, number: 1, print: false, write: None };
-        let mut fold = false;
-        loop {
-            match self.peek() {
-                Some('g') => replace.all = true,
-                Some('p') => replace.print = true,
-                Some('i' | 'I') => fold = true,
-                Some('w') => {
-                    self.at += 1;
-                    self.blanks();
-                    replace.write = Some(self.rest_of_line());
-                    break;
-                }
-                Some(digit) if digit.is_ascii_digit() => {
-                    replace.number = (self.number().unwrap_or(1) as usize).max(1);
-                    continue;
-                }
-                _ => break,
-            }
-            self.at += 1;
-        }
-        replace.regex = self.regex(&pattern, fold)?;
-        replace.parts = template_parts(&template);
-        let groups = replace.regex.as_ref().map_or(9, Regex::groups);
-        let bad = replace.parts.iter().find_map(|part| match part {
-            Part::Group(group) if *group > groups => Some(*group),
-            _ => None,
-        });
-        match bad {
-            Some(group) => Err(format!("invalid reference \\{group} on 's' command's RHS")),
-            None => Ok(Action::Replace(Box::new(replace))),
-        }
-    }
-
-    fn translate(&mut self) -> Parsed<Action> {
-        let delimiter = self.next().ok_or("bad delimiter of 'y'")?;
-        let unescape = |text: String| -> Vec<char> {
-            let mut list = Vec::new();
-            let mut rest = text.chars();
-            while let Some(character) = rest.next() {
-                list.push(match character {
-                    '\\' => match rest.next() {
-                        Some('n') => '\n',
-                        Some('t') => '\t',
-                        Some(other) => other,
-                        None => '\\',
-                    },
-                    other => other,
-                });
-            }
-            list
-        };
-        let from = unescape(self.delimited(delimiter, false)?);
-        let to = unescape(self.delimited(delimiter, false)?);
-        if from.len() != to.len() {
-            return Err("strings for 'y' command are of different lengths".into());
-        }
-        Ok(Action::Translate(from.into_iter().zip(to).collect()))
-    }
-}
-
-fn template_parts(template: &str) -> Vec<Part> {
-    let mut parts = Vec::new();
-    let mut text = String::new();
-    let mut rest = template.chars();
-    while let Some(character) = rest.next() {
-        let part = match character {
-            '&' => Some(Part::Group(0)),
-            '\\' => match rest.next() {
-                Some(digit @ '0'..='9') => Some(Part::Group(digit.to_digit(10).unwrap_or(0) as usize)),
-                Some(case @ ('U' | 'L' | 'u' | 'l' | 'E')) => Some(Part::Case(case)),
-                Some('n') => {
-                    text.push('\n');
-                    None
-                }
-                Some('t') => {
-                    text.push('\t');
-                    None
-                }
-                Some(other) => {
-                    text.push(other);
-                    None
-                }
-                None => None,
-            },
-            other => {
-                text.push(other);
-                None
-            }
-        };
-        if let Some(part) = part {
-            if !text.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut text)));
-            }
-            parts.push(part);
-        }
-    }
-    if !text.is_empty() {
-        parts.push(Part::Text(text));
-    }
-    parts
 }

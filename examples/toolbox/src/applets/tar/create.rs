@@ -43,7 +43,8 @@ pub async fn create(context: &mut Context, job: &Job) -> Outcome {
         writer.add(context, job, name, &path).await?;
     }
     // Two empty blocks, and up to a whole record.
-    let padding = 2 * BLOCK as u64 + (20 * BLOCK as u64 - (writer.written + 2 * BLOCK as u64) % (20 * BLOCK as u64)) % (20 * BLOCK as u64);
+    let padding =
+        2 * BLOCK as u64 + (20 * BLOCK as u64 - (writer.written + 2 * BLOCK as u64) % (20 * BLOCK as u64)) % (20 * BLOCK as u64);
     writer.put(&vec![0; padding as usize]).await?;
     let rest = writer.packer.finish()?;
     writer.to.write(&rest).await?;
@@ -62,7 +63,13 @@ impl Writer {
         if over > 0 { self.put(&vec![0; BLOCK - over]).await } else { Ok(()) }
     }
 
-    fn add<'a>(&'a mut self, context: &'a mut Context, job: &'a Job, name: &'a str, path: &'a str) -> Local<'a, Result<(), Fail>> {
+    fn add<'a>(
+        &'a mut self,
+        context: &'a mut Context,
+        job: &'a Job,
+        name: &'a str,
+        path: &'a str,
+    ) -> Local<'a, Result<(), Fail>> {
         Box::pin(async move {
             tick().await;
             if job.excludes(name) {

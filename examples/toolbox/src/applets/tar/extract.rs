@@ -121,7 +121,8 @@ pub async fn extract(context: &mut Context, job: &Job) -> Outcome {
             break;
         }
         let header = Header::from_byte_slice(&block);
-        let sum: u32 = block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum();
+        let sum: u32 =
+            block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum();
         if header.cksum().ok() != Some(sum) {
             return fail(if first { "invalid tar magic" } else { "invalid tar header checksum" });
         }
@@ -261,7 +262,10 @@ async fn list(context: &mut Context, job: &Job, member: &Member) -> Result<(), F
         b'6' => Kind::Pipe,
         _ => Kind::File,
     };
-    let mode: String = (0..9).rev().map(|bit| if member.mode >> bit & 1 == 1 { ['x', 'w', 'r'].get(bit % 3).copied().unwrap_or('-') } else { '-' }).collect();
+    let mode: String = (0..9)
+        .rev()
+        .map(|bit| if member.mode >> bit & 1 == 1 { ['x', 'w', 'r'].get(bit % 3).copied().unwrap_or('-') } else { '-' })
+        .collect();
     let arrow = match member.kind {
         b'2' => format!(" -> {}", member.target),
         b'1' => format!(" link to {}", member.target),
@@ -293,7 +297,12 @@ fn safe_path(job: &Job, name: &str) -> Result<Option<String>, Fail> {
 }
 
 async fn unpack(
-    context: &mut Context, job: &Job, member: &Member, reader: &mut Reader, left: &mut u64, directories: &mut Vec<(String, i64)>,
+    context: &mut Context,
+    job: &Job,
+    member: &Member,
+    reader: &mut Reader,
+    left: &mut u64,
+    directories: &mut Vec<(String, i64)>,
 ) -> Result<(), Fail> {
     if job.parsed.has('O') {
         return pour(reader, left, context.fds.get(&1).cloned()).await;

@@ -55,7 +55,10 @@ fn modern(args: &[String]) -> Vec<String> {
     if first.starts_with('-') && !first.trim_start_matches('-').chars().any(|letter| matches!(letter, 'f' | 'C' | 'X' | 'T')) {
         return args.to_vec();
     }
-    if first.starts_with("--") || (first.starts_with('-') && first.ends_with('f')) || !first.trim_start_matches('-').chars().all(char::is_alphabetic) {
+    if first.starts_with("--")
+        || (first.starts_with('-') && first.ends_with('f'))
+        || !first.trim_start_matches('-').chars().all(char::is_alphabetic)
+    {
         return args.to_vec();
     }
     let mut list = Vec::new();
@@ -72,10 +75,30 @@ fn modern(args: &[String]) -> Vec<String> {
 
 async fn tar(context: &mut Context) -> Outcome {
     let long = [
-        ("create", 'c'), ("extract", 'x'), ("list", 't'), ("file", 'f'), ("gzip", 'z'), ("directory", 'C'), ("verbose", 'v'),
-        ("to-stdout", 'O'), ("exclude", 'E'), ("exclude-from", 'X'), ("files-from", 'T'), ("touch", 'm'), ("preserve-permissions", 'p'),
-        ("strip-components", 'S'), ("no-same-owner", 'o'), ("no-same-permissions", 'o'), ("keep-old-files", 'k'), ("overwrite", 'o'),
-        ("numeric-owner", 'o'), ("dereference", 'h'), ("no-recursion", 'n'), ("warning", 'W'), ("absolute-names", 'P'), ("auto-compress", 'a'),
+        ("create", 'c'),
+        ("extract", 'x'),
+        ("list", 't'),
+        ("file", 'f'),
+        ("gzip", 'z'),
+        ("directory", 'C'),
+        ("verbose", 'v'),
+        ("to-stdout", 'O'),
+        ("exclude", 'E'),
+        ("exclude-from", 'X'),
+        ("files-from", 'T'),
+        ("touch", 'm'),
+        ("preserve-permissions", 'p'),
+        ("strip-components", 'S'),
+        ("no-same-owner", 'o'),
+        ("no-same-permissions", 'o'),
+        ("keep-old-files", 'k'),
+        ("overwrite", 'o'),
+        ("numeric-owner", 'o'),
+        ("dereference", 'h'),
+        ("no-recursion", 'n'),
+        ("warning", 'W'),
+        ("absolute-names", 'P'),
+        ("auto-compress", 'a'),
     ];
     let args = modern(&context.args);
     let mut parsed = parse(&args, "cxtf:zC:vOE:X:T:mpS:okhnW:Pa", &long)?;
