@@ -1,0 +1,4 @@
+true &&
+echo a |
+cat ||
+echo b

@@ -1,0 +1,1 @@
+a='x y' b="$a z" c=`echo q`; echo "$a|$b|$c"; d=; echo "[$d]"

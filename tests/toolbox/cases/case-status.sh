@@ -1,0 +1,1 @@
+case x in y) false;; esac; echo $?; case x in x) false;; esac; echo $?

@@ -1,0 +1,1 @@
+echo x > a; cp a b; cat b; mkdir d; cp a b d; ls d; cp -r d e; ls e; cp a nodir/x 2>/dev/null; echo $?; cp d f 2>/dev/null; echo $?; ln -s a l; cp l m; [ -L m ] || echo followed; cp -a l n; [ -L n ] && echo kept

@@ -1,0 +1,1 @@
+mkdir -p s/t; echo 1 > s/a; echo 2 > s/t/b; ln -s a s/l; mkdir dst; cp -r s dst; find dst | sort; cp -a s copy; readlink copy/l; cp -p s/a p; touch -d '2020-02-02 02:02:02' s/a; cp -p s/a q; date -u -r q +%F

@@ -1,0 +1,1 @@
+date -u -d @0 '+%Y-%m-%d %H:%M:%S %a %A %b %B %j %u %w %y %e %I %p %s %%'; date -u -d @1700000000; date -u -d '2024-02-29 12:34:56' +%s; date -u -d '2024-03-01 00:00:00' '+%F %T %D %R'; date -u -d @951782400 +%U.%V.%G; date -u -R -d @0

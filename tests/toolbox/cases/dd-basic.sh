@@ -1,0 +1,1 @@
+printf 'abcdefghij' > f; dd if=f bs=3 count=2 2>/dev/null; echo; dd if=f bs=1 skip=4 count=3 2>/dev/null; echo; dd if=f of=g bs=4 2>/dev/null; cmp f g; printf XY | dd of=g bs=1 seek=2 conv=notrunc 2>/dev/null; cat g; echo; dd if=f bs=5 2>&1 >/dev/null | head -2

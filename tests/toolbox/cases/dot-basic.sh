@@ -1,0 +1,1 @@
+echo 'x=sourced; echo in $x; return 3; echo no' > s; . ./s; echo $? $x

@@ -1,0 +1,1 @@
+echo 'f() { echo from file; }' > lib; . ./lib; f

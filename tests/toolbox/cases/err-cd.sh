@@ -1,0 +1,3 @@
+# reference: ash
+cd nope 2>&1; echo $?
+# differs: says why

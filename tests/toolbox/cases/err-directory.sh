@@ -1,0 +1,2 @@
+# reference: ash
+mkdir d; ./d 2>&1; echo $?

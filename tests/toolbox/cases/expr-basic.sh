@@ -1,0 +1,1 @@
+expr 1 + 2; expr 7 / 2; expr 7 % 3; expr 2 \* 3; expr \( 1 + 2 \) \* 3; expr 1 \< 2; expr a = a; expr 0; echo $?; expr abc : 'a\(.\)c'; expr abc : 'ab'; expr length hello; expr substr hello 2 3; expr index hello l; expr '' \| x; expr 1 \& 0; expr 1 / 0 2>/dev/null; echo $?

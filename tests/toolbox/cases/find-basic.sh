@@ -1,0 +1,1 @@
+mkdir -p d/e; touch d/a.c d/b.h d/e/c.c; find d | sort; find d -name '*.c' | sort; find d -type d | sort; find d -type f -name 'b*'; find d -maxdepth 1 | sort; find d -mindepth 2; find d -path '*/e/*'; find d -iname 'A.C'

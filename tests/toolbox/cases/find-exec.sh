@@ -1,0 +1,1 @@
+mkdir d; echo 1 > d/a; echo 2 > d/b; find d -type f -exec cat {} \; | sort; find d -type f -exec echo {} + | wc -w; find d -type f -print0 | sort -z | xargs -0 cat; find d -type f -exec false {} \; ; echo $?

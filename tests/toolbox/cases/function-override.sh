@@ -1,0 +1,1 @@
+echo() { printf 'mine %s\n' "$*"; }; echo hi; unset -f echo; echo hi; command echo x

@@ -1,0 +1,1 @@
+while getopts :a:b o -a 1 -z -a; do echo "$o $OPTARG"; done

@@ -1,0 +1,1 @@
+touch x y; set -f; echo *; set +f; echo *

@@ -1,0 +1,1 @@
+touch 'a b' 'a*'; echo a\* "a*" a*

@@ -1,0 +1,1 @@
+mkdir -p a/x b/x; touch a/x/1 b/x/2; echo */x/*; echo */; echo ./*/x

@@ -1,0 +1,1 @@
+printf 'apple\nBanana\ncherry\napple pie\n' > f; grep apple f; grep -v apple f; grep -i banana f; grep -n r f; grep -c apple f; grep -q zzz f; echo $?; grep -l apple f /dev/null; grep -L apple f; echo $?

@@ -1,0 +1,1 @@
+printf 'a\nb\nc\n' | grep -vc b; printf 'a\n' | grep -v a; echo $?; printf '' | grep x; echo $?

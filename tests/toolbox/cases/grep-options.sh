@@ -1,0 +1,1 @@
+printf 'one\ntwo\nthree\n' > f; grep -e one -e two f; printf 'two\n' > p; grep -f p f; grep -x one f; grep -x on f; echo $?; grep -m1 e f; grep -h e f f | wc -l; grep -H one f; grep -s x nofile; echo $?

@@ -1,0 +1,1 @@
+seq 1000 > f; cp f orig; gzip f; ls; gunzip f.gz; cmp f orig && echo same; gzip -c f | gzip -dc | cmp - f && echo stream; gzip -k f 2>/dev/null; zcat f.gz | tail -1; echo junk | gunzip 2>/dev/null; echo $?

@@ -1,0 +1,6 @@
+if true; then
+	cat <<-E
+		indented
+	  two
+	E
+fi

@@ -1,0 +1,1 @@
+if false; then :; fi; echo $?; if true; then false; fi; echo $?

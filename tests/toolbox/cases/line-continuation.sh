@@ -1,0 +1,2 @@
+if true \
+  && true; then echo yes; fi; echo a; echo b;

@@ -1,0 +1,2 @@
+echo $LINENO
+# differs: the prelude's line counts

@@ -1,0 +1,1 @@
+echo x > a; ln a h; ln -s a s; cat h s; readlink s; readlink a; echo $?; ln -sf b s; readlink s; mkdir d; ln -s ../a d/l; cat d/l; readlink -f d/l | sed 's,.*/,,'; ln -s a s 2>/dev/null; echo $?; ln -s loop loop; cat loop 2>/dev/null; echo $?

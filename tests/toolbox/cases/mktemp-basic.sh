@@ -1,0 +1,1 @@
+f=$(mktemp); [ -f "$f" ] && echo file; d=$(mktemp -d); [ -d "$d" ] && echo dir; x=$(mktemp ./abcXXXXXX); [ -f $x ] && echo named; mktemp bad 2>/dev/null; echo $?; [ "$(mktemp -u xXXXXXX | wc -c)" = 8 ] && echo u

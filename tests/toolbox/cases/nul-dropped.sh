@@ -1,0 +1,1 @@
+x=$(printf 'a\0b'); echo ${#x}

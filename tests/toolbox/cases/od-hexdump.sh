@@ -1,0 +1,1 @@
+printf 'ABC\001\377' > f; od -An -tx1 f; od -c f; od -An -to1 f; hexdump -C f; xxd f; xxd -p f; echo 41420a | xxd -r -p; printf 'abcdefghijklmnopqrs' | hexdump -C; dd if=/dev/zero bs=48 count=1 2>/dev/null | hexdump -C

@@ -1,0 +1,1 @@
+x=; set -- ${x:-a b "c d"}; echo $#; printf '<%s>' "$@"; echo

@@ -1,0 +1,1 @@
+(unset x; : ${x:?is missing}; echo no) 2>/dev/null; echo $?

@@ -1,0 +1,1 @@
+x=hello; echo ${#x}; set -- a b c; echo ${#} $#; y=; echo ${#y}

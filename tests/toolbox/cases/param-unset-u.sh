@@ -1,0 +1,1 @@
+(set -u; echo ${nope-ok}; echo $nope; echo not) 2>/dev/null; echo $?

@@ -1,0 +1,1 @@
+printf '1\n2\n3\n' > a; printf 'x\ny\nz\n' > b; paste a b; paste -d, a b; paste -s a; paste -s -d+ a; echo abcdefghij | fold -w 4; echo 'aa bb cc dd' | fold -s -w 5; printf 'a\tb\n' | expand; printf 'a\tb\n' | expand -t 4

@@ -1,0 +1,3 @@
+echo ab\
+cd "x\
+y"

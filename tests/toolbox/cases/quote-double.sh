@@ -1,0 +1,1 @@
+x=5; printf '%s\n' "a  b $x \$x \"q\" \\ \z"

@@ -1,0 +1,1 @@
+set -- '' "" a ''; echo $#; for i; do printf '<%s>' "$i"; done; echo

@@ -1,0 +1,1 @@
+touch a b; rm a; ls; rm nope 2>/dev/null; echo $?; rm -f nope; echo $?; mkdir -p d/e; touch d/e/f; rm d 2>/dev/null; echo $?; rm -r d; ls; rmdir nope 2>/dev/null; echo $?; mkdir x; rmdir x; ls; mkdir -p p/q; rmdir -p p/q; ls

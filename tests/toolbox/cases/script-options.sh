@@ -1,0 +1,1 @@
+main() { v=0; out=; while [ $# -gt 0 ]; do case $1 in -v) v=$((v+1));; -o) out=$2; shift;; -o*) out=${1#-o};; --) shift; break;; -*) echo "bad $1"; return 2;; *) break;; esac; shift; done; echo "v=$v out=$out rest=$*"; }; main -v -v -o file a b; main -ox -- -v; main -z; echo $?

@@ -1,0 +1,1 @@
+[ -d /tmp ] && ls / >/dev/null && echo healthy || exit 1

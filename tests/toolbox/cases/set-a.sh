@@ -1,0 +1,1 @@
+set -a; x=exported; sh -c 'echo $x'

@@ -1,0 +1,1 @@
+(set -e; false && true; echo after); (set -e; { false && true; }; echo group); echo $?

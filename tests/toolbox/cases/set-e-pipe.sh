@@ -1,0 +1,1 @@
+(set -e; false | true; echo yes; true | false; echo no); echo $?

@@ -1,0 +1,1 @@
+sh -n -c 'echo never'; echo $?

@@ -1,0 +1,1 @@
+sh -ec 'false; echo no'; echo $?; sh -c 'set -o' | grep -c errexit

@@ -1,0 +1,2 @@
+# reference: ash
+set -o pipefail; yes | head -1; echo $?

@@ -1,0 +1,1 @@
+x='1 2'; set -- a$x"$x"b; printf '<%s>' "$@"; echo

@@ -1,0 +1,1 @@
+printf 12345 > f; mkdir d; ln -s f l; stat -c '%n %s %F' f d l | sed 's/d [0-9]* /d N /'; stat -c %h f; stat -L -c '%s %F' l; touch -d @1000000000 f; stat -c '%Y' f; stat nope 2>/dev/null; echo $?; stat -c '%N' l

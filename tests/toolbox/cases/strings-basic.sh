@@ -1,0 +1,1 @@
+printf 'ab\001abcdef\002xyzw\n' | strings; printf 'ab\001abcdef' | strings -n 5

@@ -1,0 +1,1 @@
+touch f; mkdir d; ln -s f l; echo x > n; [ -e f ] && echo e; [ -f f ] && echo f; [ -d d ] && echo d; [ -L l ] && echo L; [ -s n ] && echo s; [ -s f ] || echo ns; [ -e no ] || echo no; [ -f d ] || echo nf; [ -r n ] && [ -w n ] && echo rw; [ -x d ] && echo xd

@@ -1,0 +1,1 @@
+HOME=/home/me; echo ~ ~/x "~" '~' a~; x=~/y:~/z; echo $x

@@ -1,0 +1,1 @@
+touch a; ls; touch -c nope; ls; touch -d '2020-05-05 10:00:00' a; date -u -r a '+%F %T'; touch -r a b; date -u -r b +%F; touch no/dir 2>/dev/null; echo $?; touch -t 202001020304.05 c; date -u -r c '+%F %T'

@@ -1,0 +1,1 @@
+echo hello | tr a-y b-z; echo 'a  b   c' | tr -s ' '; echo hello123 | tr -d 0-9; echo hello | tr -cd 'l\n'; echo abc | tr '[:lower:]' '[:upper:]'; echo aabbcc | tr -s a-c; printf 'a\nb\n' | tr '\n' ,; echo; echo abc | tr abc x; echo 'a-b' | tr -- - _

@@ -1,0 +1,1 @@
+f() { trap 'echo cleanup' EXIT; }; f; echo body

@@ -1,0 +1,1 @@
+umask; times | wc -l

@@ -1,0 +1,1 @@
+echo a b c | xargs; printf 'a\nb\nc\n' | xargs -n 2; printf 'x y\nz\n' | xargs -I{} echo '[{}]'; printf '"a b" c\n' | xargs -n 1; printf 'a\0b c\0' | xargs -0 -n 1; printf '' | xargs echo none; printf '' | xargs -r echo none; echo 1 | xargs sh -c 'exit 3'; echo $?
