@@ -42,3 +42,4 @@ mod concurrency;
 mod config_cli;
 mod records;
 mod restart;
+mod toolbox;

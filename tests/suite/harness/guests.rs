@@ -33,6 +33,8 @@ pub const PROBE_P2: Guest = Guest { name: "probe.p2", source: Source::Built };
 pub const SOCKETS: Guest = Guest { name: "sockets.p2", source: Source::Built };
 /// A Go program of some megabytes, slow to compile (tests/guests/large).
 pub const LARGE: Guest = Guest { name: "large", source: Source::Built };
+/// The shell and the tools of examples/toolbox.
+pub const TOOLBOX: Guest = Guest { name: "toolbox", source: Source::Built };
 /// A command component of WASI 0.3 (tests/guests/p3).
 pub const P3: Guest = Guest { name: "p3", source: Source::Built };
 
