@@ -27,7 +27,7 @@ use crate::state::Runtime;
 #[derive(Debug, Error)]
 pub enum ExecError {
     /// It has ended, or has not begun.
-    #[error("container {id} is in state {state:?}, not Running")]
+    #[error("container {id} does not run: its state is {state:?}, or just about to change")]
     NotRunning {
         /// The container.
         id: String,
@@ -209,8 +209,9 @@ pub async fn start(
     spec.termination_message_path = String::new();
     spec.stdin_once = true;
     let cgroup = runtime.cgroup_of(container);
+    let ended = not_running(container);
     let gather = move || {
-        let opened = open(&code.path, &target)?;
+        let opened = open(&code.path, &target)?.ok_or(ended)?;
         let mut descriptors = connect(&mut spec, streams);
         descriptors.extend(opened);
         if let Some(cgroup) = cgroup {
@@ -249,7 +250,11 @@ async fn launch(
             }
         }
     });
-    let exec = started.await.map_err(|_| ExecError::Cancelled)??;
+    let exec = match started.await.map_err(|_| ExecError::Cancelled)? {
+        // The process whose namespaces were to be joined had ended by then.
+        Err(HostError::Refused { errno: libc::ESRCH, .. }) => return Err(not_running(container)),
+        started => started?,
+    };
     // The container may have ended between the look at its state and the entry above; then nobody has ended this.
     running(container)?;
     tracing::debug!(container = %container.id(), guest, pid = exec.process.pid, "a command runs");
@@ -268,14 +273,13 @@ fn not_running(container: &Container) -> ExecError {
     ExecError::NotRunning { id: container.id().to_string(), state: container.state() }
 }
 
-fn open(code: &std::path::Path, target: &Process) -> Result<[(DescriptorKind, OwnedFd); 2], ExecError> {
+/// The code, and the process to join; `None`: that has just ended.
+fn open(code: &std::path::Path, target: &Process) -> Result<Option<[(DescriptorKind, OwnedFd); 2]>, ExecError> {
     use rustix::fs::{Mode, OFlags};
     let code = rustix::fs::open(code, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| ExecError::system("opening compiled code")(error.into()))?;
     let target = target.open().map_err(ExecError::system("opening the container's process"))?;
-    let target =
-        target.ok_or_else(|| ExecError::system("opening the container's process")(std::io::ErrorKind::NotFound.into()))?;
-    Ok([(DescriptorKind::Code, code), (DescriptorKind::Target, target)])
+    Ok(target.map(|target| [(DescriptorKind::Code, code), (DescriptorKind::Target, target)]))
 }
 
 fn connect(spec: &mut GuestSpec, streams: Streams) -> Vec<(DescriptorKind, OwnedFd)> {

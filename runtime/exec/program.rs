@@ -30,7 +30,13 @@ pub async fn find(
     let (images, container) = (runtime.images.clone(), Arc::clone(container));
     let (target, command) = (target.clone(), command.to_vec());
     let found = move || {
-        let root = root(&target).map_err(ExecError::system("opening the container's root"))?;
+        let root = match root(&target) {
+            Ok(root) => root,
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::SRCH | Errno::NOENT)) => {
+                return Err(super::not_running(&container));
+            }
+            Err(error) => return Err(ExecError::system("opening the container's root")(error)),
+        };
         let process = &container.metadata().process;
         let tree = RunningTree { images: &images, root, user: &process.user, last: RefCell::new(None) };
         let program = entrypoint::find(&tree, &command, &process.working_dir, spec::search_path(&process.env))?;

@@ -66,8 +66,12 @@ fn every_script_says_what_dash_and_busybox_say_or_differs_as_documented() {
                     let done = node.try_exec(&id, &["sh", "-c", &text], 60).unwrap();
                     let told = [done.stdout.as_slice(), format!("[status {}]\n", done.exit_code).as_bytes()].concat();
                     if told != wanted {
-                        let [told, wanted, said] = [told, wanted, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-                        failed.lock().unwrap().push(format!("{}:\n{told}--- instead of\n{wanted}--- stderr\n{said}", path.display()));
+                        let [told, wanted, said] =
+                            [told, wanted, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+                        failed
+                            .lock()
+                            .unwrap()
+                            .push(format!("{}:\n{told}--- instead of\n{wanted}--- stderr\n{said}", path.display()));
                     }
                 }
             });
