@@ -2,6 +2,7 @@
 
 mod client;
 mod demo;
+mod follow;
 mod private;
 mod pull;
 mod registry;

@@ -25,6 +25,10 @@ use crate::store::{IdError, StoreError, chain};
 use crate::streaming::StreamingError;
 use crate::{container, sandbox};
 
+mod codes;
+
+use codes::{cgroup_code, exec_code, host_code, launch_code, pull_code, spec_code, stop_code};
+
 /// Why an RPC fails.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -238,93 +242,12 @@ impl From<Error> for Status {
     }
 }
 
-fn spec_code(error: &SpecError) -> Code {
-    match error {
-        SpecError::Entrypoint(EntrypointError::Unreadable { .. }) => Code::Internal,
-        SpecError::Entrypoint(_) => Code::FailedPrecondition,
-        SpecError::User(container::user::UserError::GroupWithoutUser(_) | container::user::UserError::Number { .. }) => {
-            Code::InvalidArgument
-        }
-        SpecError::User(_) => Code::FailedPrecondition,
-        SpecError::Field { .. } => Code::InvalidArgument,
-    }
-}
-
-fn cgroup_code(error: &CgroupError) -> Code {
-    match error {
-        CgroupError::InvalidLimit { .. } => Code::InvalidArgument,
-        CgroupError::MissingController { .. } => Code::FailedPrecondition,
-        _ => Code::Internal,
-    }
-}
-
-fn launch_code(error: &LaunchError) -> Code {
-    match error {
-        LaunchError::TooManyMounts { .. } => Code::InvalidArgument,
-        LaunchError::Cgroup(error) => cgroup_code(error),
-        LaunchError::Host(error) => host_code(error),
-        LaunchError::Cancelled => Code::Unavailable,
-        LaunchError::PidTarget(_) => Code::FailedPrecondition,
-        LaunchError::Path { .. } | LaunchError::Network(_) => Code::Internal,
-    }
-}
-
-fn host_code(error: &HostError) -> Code {
-    match error {
-        HostError::NotRunning | HostError::OrdersWaiting => Code::Unavailable,
-        HostError::TimedOut { .. } => Code::DeadlineExceeded,
-        _ => Code::Internal,
-    }
-}
-
-fn exec_code(error: &ExecError) -> Code {
-    match error {
-        ExecError::NotRunning { .. } => Code::FailedPrecondition,
-        // The kubelet counts an exec probe as timed out by this code.
-        ExecError::TimedOut { .. } => Code::DeadlineExceeded,
-        ExecError::Host(error) => host_code(error),
-        ExecError::Cgroup(error) => cgroup_code(error),
-        ExecError::Cancelled => Code::Unavailable,
-        // What is the command's own fault is its output, not an error of the call.
-        ExecError::Program(_) | ExecError::Compile { .. } | ExecError::NoCommand { .. } => Code::FailedPrecondition,
-        ExecError::Code(_) | ExecError::System { .. } => Code::Internal,
-    }
-}
-
-fn stop_code(error: &StopError) -> Code {
-    match error {
-        StopError::StillThere => Code::DeadlineExceeded,
-        StopError::ShuttingDown => Code::Unavailable,
-        StopError::Signal(_) | StopError::Kill(_) => Code::Internal,
-    }
-}
-
 /// The kubelet knows the reasons RegistryUnavailable and SignatureValidationFailed by the beginning of the text ...
 fn pull_prefix(error: &PullError) -> &'static str {
     match error {
         PullError::RegistryUnavailable { .. } => "RegistryUnavailable: ",
         PullError::Refused { .. } => "SignatureValidationFailed: ",
         _ => "",
-    }
-}
-
-fn pull_code(error: &PullError) -> Code {
-    match error {
-        PullError::InvalidReference { .. } | PullError::InvalidArtifact { .. } => Code::InvalidArgument,
-        PullError::NotFound { .. } => Code::NotFound,
-        PullError::Unauthorized { .. } => Code::Unauthenticated,
-        // ... and looks at the text alone only where the code is Unknown; with any other the code's name stands before it.
-        PullError::RegistryUnavailable { .. } | PullError::Refused { .. } => Code::Unknown,
-        PullError::Denied { .. } => Code::PermissionDenied,
-        PullError::RegistryConfig { .. } | PullError::VerifierFailed { .. } => Code::FailedPrecondition,
-        PullError::DigestMismatch { .. } => Code::DataLoss,
-        PullError::Unsupported { .. } => Code::FailedPrecondition,
-        PullError::TooLarge { .. } => Code::ResourceExhausted,
-        PullError::Compile { reason: CompileError::Rejected(_), .. } => Code::FailedPrecondition,
-        PullError::Compile { reason: CompileError::Limit(_), .. } => Code::ResourceExhausted,
-        PullError::Compile { reason: CompileError::Failed(_), .. } => Code::Internal,
-        PullError::Io { io, .. } if io.is_full() => Code::ResourceExhausted,
-        PullError::Io { .. } => Code::Internal,
     }
 }
 
