@@ -1,2 +1,2 @@
 echo $LINENO
-# differs: the prelude's line counts
+# differs: dash counts from 1 after a line that ends in a `||` list; the toolbox gives the line of the command
