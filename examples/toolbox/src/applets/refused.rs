@@ -145,7 +145,7 @@ async fn kill(context: &mut Context) -> Outcome {
             if names.is_empty() {
                 return fail("you need to specify whom to kill");
             }
-            for name in names.to_vec() {
+            for name in names {
                 let why = if name.trim_start_matches('-').parse::<u64>().is_ok() {
                     "Operation not permitted (a WASI guest has no signals)"
                 } else {

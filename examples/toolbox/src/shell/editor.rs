@@ -133,7 +133,7 @@ impl<'a> Editor<'a> {
             out.push_str(&format!("\x1b[{}A", end_row - cursor_row));
         }
         out.push('\r');
-        if cursor % columns > 0 {
+        if !cursor.is_multiple_of(columns) {
             out.push_str(&format!("\x1b[{}C", cursor % columns));
         }
         self.row = cursor_row;
@@ -144,7 +144,7 @@ impl<'a> Editor<'a> {
     fn fits(&mut self, prompt: &str, buffer: &Buffer) -> bool {
         let columns = host::size(0).map_or(COLUMNS, |size| size.0).max(2);
         let shown = self.drawn + 1 == buffer.text.len();
-        let whole = (visible(prompt).chars().count() + buffer.text.len()) % columns != 0;
+        let whole = !(visible(prompt).chars().count() + buffer.text.len()).is_multiple_of(columns);
         if shown && whole {
             self.drawn = buffer.text.len();
         }
