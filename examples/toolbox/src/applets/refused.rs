@@ -134,7 +134,7 @@ async fn kill(context: &mut Context) -> Outcome {
             Ok(0)
         }
         _ => {
-            let mut names = context.args.as_slice();
+            let mut names = args.as_slice();
             while let Some((flag, rest)) = names.split_first() {
                 names = match flag.as_str() {
                     "-s" | "-n" => rest.get(1..).unwrap_or_default(),

@@ -103,10 +103,10 @@ impl Shell {
             depth: self.programs,
             path: self.value("PATH"),
         };
-        if builtins::is_applet(name) {
-            if let Some(applet) = crate::applets::find(name) {
-                return dispatch::run_applet(applet, name, args.to_vec(), surroundings).await;
-            }
+        if builtins::is_applet(name)
+            && let Some(applet) = crate::applets::find(name)
+        {
+            return dispatch::run_applet(applet, name, args.to_vec(), surroundings).await;
         }
         let label = self.label.clone();
         dispatch::run(&label, name, args.to_vec(), surroundings).await
