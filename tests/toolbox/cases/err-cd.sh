@@ -1,3 +1,3 @@
 # reference: ash
 cd nope 2>&1; echo $?
-# differs: says why
+# differs: dash and ash name the line in which it stands

@@ -114,11 +114,12 @@ async fn copy_one(context: &mut Context, source: &str, name: &str, parsed: &Pars
             return false;
         }
     };
-    if let Ok(other) = sys::status(&to, true) {
-        if (other.device, other.inode) == (status.device, status.inode) && status.kind != Kind::Link {
-            context.complain(&format!("'{source}' and '{name}' are the same file")).await;
-            return false;
-        }
+    if let Ok(other) = sys::status(&to, true)
+        && (other.device, other.inode) == (status.device, status.inode)
+        && status.kind != Kind::Link
+    {
+        context.complain(&format!("'{source}' and '{name}' are the same file")).await;
+        return false;
     }
     if status.is_directory() && !(parsed.has('r') || parsed.has('R') || parsed.has('a')) {
         context.complain(&format!("omitting directory '{source}'")).await;

@@ -286,7 +286,7 @@ impl Find {
             if !self.depth_first && depth >= self.least {
                 self.holds(context, path, &status, test).await?;
             }
-            if status.is_directory() && depth < self.most && !self.quit && !(self.pruned && !self.depth_first) {
+            if status.is_directory() && depth < self.most && !self.quit && (self.depth_first || !self.pruned) {
                 match files::list(&context.path(path)) {
                     Ok(names) => {
                         for name in names {

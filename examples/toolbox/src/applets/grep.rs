@@ -111,7 +111,7 @@ async fn grep(context: &mut Context) -> Outcome {
         // A pattern without anything special is faster looked for as it is.
         let plain =
             fixed || text.chars().all(|character| character.is_ascii_alphanumeric() || " _-/:=@,;'\"<>~%&!#".contains(character));
-        patterns.push(if plain && !(fold && !text.is_ascii()) {
+        patterns.push(if plain && (!fold || text.is_ascii()) {
             Matcher::Fixed(crate::text::encode(text).into_owned(), fold)
         } else {
             Matcher::Regex(

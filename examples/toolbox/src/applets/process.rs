@@ -65,7 +65,7 @@ fn processes() -> Option<Vec<Process>> {
                 parent: number(1) as u32,
                 state: fields.first().copied().unwrap_or("?").to_string(),
                 user: user.and_then(|id| id.parse().ok()).map_or_else(|| "?".into(), super::users::user_name),
-                memory: number(20),
+                memory: number(21),
                 command: if command.is_empty() { format!("[{name}]") } else { command },
                 name,
                 ticks: number(11) + number(12),

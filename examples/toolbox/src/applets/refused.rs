@@ -134,7 +134,7 @@ async fn kill(context: &mut Context) -> Outcome {
             Ok(0)
         }
         _ => {
-            let mut names = context.args.as_slice();
+            let mut names = args.as_slice();
             while let Some((flag, rest)) = names.split_first() {
                 names = match flag.as_str() {
                     "-s" | "-n" => rest.get(1..).unwrap_or_default(),
@@ -145,7 +145,7 @@ async fn kill(context: &mut Context) -> Outcome {
             if names.is_empty() {
                 return fail("you need to specify whom to kill");
             }
-            for name in names.to_vec() {
+            for name in names {
                 let why = if name.trim_start_matches('-').parse::<u64>().is_ok() {
                     "Operation not permitted (a WASI guest has no signals)"
                 } else {

@@ -240,16 +240,16 @@ async fn sort(context: &mut Context) -> Outcome {
         let Some(handle) = open(context, &name, "").await else { return Ok(2) };
         let mut lines = Lines::new(handle).delimiter(end);
         while let Some((line, _)) = context.next(&mut lines).await? {
-            if parsed.has('c') || parsed.has('C') {
-                if let Some(before) = all.last() {
-                    let sorted = order.compare(before, &line);
-                    if sorted == Ordering::Greater || (sorted == Ordering::Equal && parsed.has('u')) {
-                        let number = all.len() + 1;
-                        if parsed.has('c') {
-                            context.complain(&format!("{name}:{number}: disorder: {}", crate::text::decode(&line))).await;
-                        }
-                        return Ok(1);
+            if (parsed.has('c') || parsed.has('C'))
+                && let Some(before) = all.last()
+            {
+                let sorted = order.compare(before, &line);
+                if sorted == Ordering::Greater || (sorted == Ordering::Equal && parsed.has('u')) {
+                    let number = all.len() + 1;
+                    if parsed.has('c') {
+                        context.complain(&format!("{name}:{number}: disorder: {}", crate::text::decode(&line))).await;
                     }
+                    return Ok(1);
                 }
             }
             all.push(line);

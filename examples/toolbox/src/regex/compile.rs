@@ -34,7 +34,7 @@ pub(super) fn compile(pattern: &str, extended: bool, fold: bool) -> Result<Regex
         Parser { pattern: &characters, at: 0, extended, groups: 0, closed: Vec::new(), back_references: false, depth: 0 };
     let node = parser.either()?;
     if parser.at < characters.len() {
-        return Err(if extended { "Unmatched ) or \\)".into() } else { "Unmatched ) or \\)".into() });
+        return Err("Unmatched ) or \\)".into());
     }
     let mut steps = Vec::new();
     emit(&node, &mut steps)?;
@@ -89,7 +89,7 @@ impl Parser<'_> {
             if self.operator(')') {
                 return Err("Unmatched ) or \\)".into());
             }
-            if !(start && !self.extended) && self.repetition(&mut nodes)? {
+            if (!start || self.extended) && self.repetition(&mut nodes)? {
                 continue;
             }
             if start && self.extended && matches!(character, '*' | '+' | '?') {

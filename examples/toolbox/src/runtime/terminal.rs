@@ -90,7 +90,7 @@ impl Terminal {
         if byte == 3 && mode != Mode::Keys {
             self.input.borrow_mut().clear();
             self.line.borrow_mut().clear();
-            self.echo(b"^C\r\n");
+            self.echo(b"^C\n");
             self.interrupted.set(true);
             return;
         }
@@ -105,7 +105,7 @@ impl Terminal {
         match byte {
             b'\r' | b'\n' => {
                 line.push(b'\n');
-                self.echo(b"\r\n");
+                self.echo(b"\n");
                 let mut input = self.input.borrow_mut();
                 if input.len() + line.len() <= LIMIT {
                     input.extend(line.drain(..));
@@ -157,6 +157,11 @@ impl Terminal {
             Some(mut file) => io::Write::write_all(&mut file, bytes),
             None => Err(io::Error::from_raw_os_error(libc::EBADF)),
         }
+    }
+
+    /// Whether bytes wait to be read.
+    pub fn has_input(&self) -> bool {
+        !self.input.borrow().is_empty()
     }
 
     fn wait(&self, context: &mut Context<'_>) {

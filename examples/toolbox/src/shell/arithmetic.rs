@@ -171,7 +171,7 @@ impl Evaluator<'_> {
                 self.looking_at(operator)
                     // A longer operator begins with it.
                     && !(matches!(*operator, "|" | "&" | "<" | ">") && self.doubled())
-                    && !(!matches!(*operator, "==" | "!=" | "<=" | ">=" | "||" | "&&") && self.followed_by_equals(operator))
+                    && (matches!(*operator, "==" | "!=" | "<=" | ">=" | "||" | "&&") || !self.followed_by_equals(operator))
             });
             let Some(operator) = operator else { return Ok(left) };
             self.eat(operator);

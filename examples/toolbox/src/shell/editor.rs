@@ -38,12 +38,14 @@ pub struct Editor<'a> {
     terminal: &'a Rc<Terminal>,
     history: &'a [String],
     row: usize,
+    /// How many characters of the line are shown.
+    drawn: usize,
 }
 
 impl<'a> Editor<'a> {
     /// An editor with lines to go back to.
     pub fn new(terminal: &'a Rc<Terminal>, history: &'a [String]) -> Self {
-        Self { terminal, history, row: 0 }
+        Self { terminal, history, row: 0, drawn: 0 }
     }
 
     fn put(&self, text: &str) {
@@ -131,11 +133,22 @@ impl<'a> Editor<'a> {
             out.push_str(&format!("\x1b[{}A", end_row - cursor_row));
         }
         out.push('\r');
-        if cursor % columns > 0 {
+        if !cursor.is_multiple_of(columns) {
             out.push_str(&format!("\x1b[{}C", cursor % columns));
         }
         self.row = cursor_row;
         self.put(&out);
+    }
+
+    /// Whether the last character can simply be written behind the others, which are all there.
+    fn fits(&mut self, prompt: &str, buffer: &Buffer) -> bool {
+        let columns = host::size(0).map_or(COLUMNS, |size| size.0).max(2);
+        let shown = self.drawn + 1 == buffer.text.len();
+        let whole = !(visible(prompt).chars().count() + buffer.text.len()).is_multiple_of(columns);
+        if shown && whole {
+            self.drawn = buffer.text.len();
+        }
+        shown && whole
     }
 
     fn finish(&mut self, prompt: &str, buffer: &mut Buffer) {
@@ -152,6 +165,7 @@ impl<'a> Editor<'a> {
         let mut typed = String::new();
         let mut tabs = 0;
         self.draw(prompt, &buffer);
+        self.drawn = 0;
         loop {
             let key = self.key().await;
             tabs = if key == Key::Tab { tabs + 1 } else { 0 };
@@ -189,11 +203,23 @@ impl<'a> Editor<'a> {
                     None => place = self.history.len(),
                 },
                 Key::Tab => self.tab(prompt, &mut buffer, tabs, complete),
+                Key::Character(character) => {
+                    let at_end = buffer.cursor == buffer.text.len();
+                    buffer.apply(key);
+                    if at_end && !self.terminal.has_input() && self.fits(prompt, &buffer) {
+                        self.put(character.encode_utf8(&mut [0; 4]));
+                        continue;
+                    }
+                }
                 key => {
                     buffer.apply(key);
                 }
             }
-            self.draw(prompt, &buffer);
+            // What was pasted is shown once.
+            if !self.terminal.has_input() {
+                self.draw(prompt, &buffer);
+                self.drawn = buffer.text.len();
+            }
         }
     }
 

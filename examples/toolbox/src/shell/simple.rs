@@ -7,9 +7,12 @@ use super::redirect::Redirected;
 use super::syntax::{Redirection, Word};
 use super::{Flow, Run, Shell, Variable, builtins, special};
 use crate::dispatch::{self, Surroundings};
+use crate::runtime::executor::spawn;
 
 /// Functions inside each other; each takes of the stack.
-const FUNCTIONS: usize = 150;
+const FUNCTIONS: usize = 500;
+/// So many of them share a stack.
+const SHARED: usize = 40;
 
 impl Shell {
     /// Runs a simple command.
@@ -100,10 +103,10 @@ impl Shell {
             depth: self.programs,
             path: self.value("PATH"),
         };
-        if builtins::is_applet(name) {
-            if let Some(applet) = crate::applets::find(name) {
-                return dispatch::run_applet(applet, name, args.to_vec(), surroundings).await;
-            }
+        if builtins::is_applet(name)
+            && let Some(applet) = crate::applets::find(name)
+        {
+            return dispatch::run_applet(applet, name, args.to_vec(), surroundings).await;
         }
         let label = self.label.clone();
         dispatch::run(&label, name, args.to_vec(), surroundings).await
@@ -118,7 +121,7 @@ impl Shell {
         let scopes = self.scope_count();
         self.enter_scope();
         self.returnable += 1;
-        let result = self.run_command(body).await;
+        let result = if scopes % SHARED == SHARED - 1 { self.run_on_new_stack(body).await } else { self.run_command(body).await };
         self.returnable -= 1;
         self.leave_scopes(scopes);
         self.loops = loops;
@@ -127,6 +130,23 @@ impl Shell {
             Err(Flow::Return(status)) => Ok(status),
             other => other,
         }
+    }
+
+    /// Runs a command as a task, whose stack begins anew, with the state moved there and back. If it is cancelled, the
+    /// state is what it was.
+    async fn run_on_new_stack(&mut self, body: &Rc<super::syntax::Command>) -> Run {
+        let depth = self.depth;
+        let mut deeper = self.clone();
+        deeper.depth = 0;
+        let body = Rc::clone(body);
+        let task = spawn(async move {
+            let result = deeper.run_command(&body).await;
+            (deeper, result)
+        });
+        let Some((shell, result)) = task.join().await else { return Ok(143) };
+        *self = shell;
+        self.depth = depth;
+        result
     }
 
     async fn expand_assignments(&mut self, assignments: &[(String, Word)]) -> Result<Vec<(String, String)>, Flow> {

@@ -12,7 +12,7 @@ impl<'a> Sed<'a> {
             Address::Line(line) => *line == self.number,
             Address::Last => self.input.is_last(context, self.null).await?,
             Address::Step(first, 0) => *first == self.number,
-            Address::Step(first, step) => self.number >= *first && (self.number - first) % step == 0,
+            Address::Step(first, step) => self.number >= *first && (self.number - first).is_multiple_of(*step),
             Address::More(_) => false,
             Address::Regex(regex) => {
                 let regex = self.regex(regex)?;

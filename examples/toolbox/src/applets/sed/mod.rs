@@ -302,10 +302,11 @@ impl<'a> Sed<'a> {
                         .collect();
                     self.pattern = encode(&text).into_owned();
                 }
-                Action::Simple(letter) => match self.simple(context, *letter).await? {
-                    Some(after) => return Ok(after),
-                    None => {}
-                },
+                Action::Simple(letter) => {
+                    if let Some(after) = self.simple(context, *letter).await? {
+                        return Ok(after);
+                    }
+                }
             }
         }
         Ok(After::Next)
