@@ -6,7 +6,6 @@ use images::{CodeError, CompileError, LookupError, PullError, RemoveError as Ima
 use tonic::{Code, Status};
 
 use crate::cgroup::{CgroupError, PathError};
-use crate::container::entrypoint::EntrypointError;
 use crate::container::launch::LaunchError;
 use crate::container::mounts::MountError;
 use crate::container::release::RemoveError as ContainerRemoveError;
@@ -254,6 +253,7 @@ fn pull_prefix(error: &PullError) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::entrypoint::EntrypointError;
 
     #[test]
     fn each_code_has_its_errors() {
