@@ -3,12 +3,14 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use cri_wasm::proto::runtime::v1 as cri;
+use rustix::thread::LinkNameSpaceType;
 
 use crate::images;
 use crate::life::{Network, Pod};
@@ -76,13 +78,27 @@ impl Bench<'_> {
             let mut times = vec![Vec::new(); pods.len()];
             for _ in 0..self.plan.transfers {
                 for ((node, pod), times) in self.nodes.iter().zip(pods).zip(&mut times) {
-                    times.push(through(&crictl, node, pod)?);
+                    times.push(inside(self.place.netns.as_deref(), || through(&crictl, node, pod))?);
                 }
             }
             self.table.row(name, "ms", None, times.into_iter().map(Cell::of).collect());
         }
         Ok(())
     }
+}
+
+/// Runs `work`, and all that it starts, in the network in which the daemons are.
+fn inside<T: Send>(netns: Option<&Path>, work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
+    let netns = netns.map(std::fs::File::open).transpose()?;
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            if let Some(netns) = netns {
+                rustix::thread::move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))?;
+            }
+            work()
+        });
+        thread.join().map_err(|_| anyhow::anyhow!("the thread of a transfer panicked"))?
+    })
 }
 
 fn exec_true(node: &Node, pod: &Pod) -> anyhow::Result<f64> {

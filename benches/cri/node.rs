@@ -23,7 +23,7 @@ pub struct Setup {
     /// Name of its directories and cgroup within the place.
     pub name: &'static str,
     /// Starts the daemon.
-    pub command: Box<dyn Fn() -> Command>,
+    pub command: Box<dyn Fn() -> Command + Send + Sync>,
     /// Where it listens.
     pub socket: PathBuf,
     /// What its idle pods run.
@@ -50,7 +50,7 @@ pub struct Node {
     pub mounts: Vec<(PathBuf, &'static str)>,
     /// Pods made so far.
     pub serial: u32,
-    command: Box<dyn Fn() -> Command>,
+    command: Box<dyn Fn() -> Command + Send + Sync>,
     child: Option<Child>,
     log: PathBuf,
     /// In the arguments of all its processes.

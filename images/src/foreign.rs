@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest as _, Sha256};
 
 use crate::api::{Images, Inner};
-use crate::artifact::{Start, is_named_text};
+use crate::artifact::Start;
 use crate::code::Code;
 use crate::digest::Digest;
 use crate::error::{CodeError, DiskError};
@@ -49,20 +49,27 @@ impl Stamp {
     }
 }
 
-/// The files that were looked at.
+/// The files that were looked at, oldest first.
 #[derive(Default)]
-pub(crate) struct Foreign(Mutex<VecDeque<(Stamp, Digest, Option<Arc<Pins>>)>>);
+pub(crate) struct Foreign(Mutex<VecDeque<Known>>);
+
+struct Known {
+    stamp: Stamp,
+    digest: Digest,
+    /// Keep its code, once there is any.
+    pins: Option<Arc<Pins>>,
+}
 
 impl Foreign {
     fn digest(&self, stamp: &Stamp) -> Option<Digest> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().find(|(seen, ..)| seen == stamp).map(|(_, digest, _)| digest.clone())
+        known.iter().find(|file| file.stamp == *stamp).map(|file| file.digest.clone())
     }
 
     fn remember(&self, stamp: Stamp, digest: Digest) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let forgotten = if known.len() >= FILES { known.pop_front() } else { None };
-        known.push_back((stamp, digest, None));
+        known.push_back(Known { stamp, digest, pins: None });
         drop(known);
         // Its pins may delete code, which takes other locks.
         drop(forgotten);
@@ -70,19 +77,19 @@ impl Foreign {
 
     fn keep(&self, digest: &Digest, pins: &Arc<Pins>) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, _, kept) in known.iter_mut().filter(|(_, seen, kept)| seen == digest && kept.is_none()) {
-            *kept = Some(pins.clone());
+        for file in known.iter_mut().filter(|file| file.digest == *digest && file.pins.is_none()) {
+            file.pins = Some(pins.clone());
         }
     }
 }
 
 impl Images {
-    /// What an open file is, by its first bytes; `path` only says whether text may be wasm (`.wat`). Blocks, for a wasm
-    /// file that was not looked at before as long as reading it takes.
+    /// What an open file is, by its first bytes. Blocks, for a wasm file that was not looked at before as long as reading it
+    /// takes.
     ///
     /// # Errors
     /// The file cannot be read, or is wasm and larger than 512 MiB.
-    pub fn examine(&self, file: &File, path: &Path) -> io::Result<FileKind> {
+    pub fn examine(&self, file: &File) -> io::Result<FileKind> {
         let metadata = file.metadata()?;
         if metadata.is_dir() {
             return Ok(FileKind::Directory);
@@ -94,7 +101,6 @@ impl Images {
         ReadAt { file, offset: 0 }.take(8).read_to_end(&mut start)?;
         Ok(match Start::of(&start) {
             Start::Wasm => FileKind::Wasm { digest: self.digest(file, &metadata)?.to_string() },
-            _ if is_named_text(path) => FileKind::Wasm { digest: self.digest(file, &metadata)?.to_string() },
             Start::Elf => FileKind::Elf,
             Start::Precompiled => FileKind::Precompiled,
             Start::Script => FileKind::Script,

@@ -85,7 +85,7 @@ impl RunningTree<'_> {
     fn examine(&self, found: &OwnedFd, path: &Path) -> std::io::Result<Node> {
         use std::os::unix::fs::FileExt;
         let file = File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))?;
-        Ok(match self.images.examine(&file, path)? {
+        Ok(match self.images.examine(&file)? {
             FileKind::Wasm { digest } => {
                 self.last.replace(Some(file));
                 Node::Wasm(Module { path: path.to_owned(), digest })
