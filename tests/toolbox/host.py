@@ -10,7 +10,6 @@ import os
 import struct
 import sys
 import termios
-import tempfile
 
 import wasmtime
 
@@ -22,16 +21,10 @@ class Exit(Exception):
 def main():
     path, args = sys.argv[1], sys.argv[2:]
     config = wasmtime.Config()
+    # Compiled once: wasmtime's own cache (~/.cache/wasmtime).
     config.cache = True
     engine = wasmtime.Engine(config)
-    cached = os.path.join(tempfile.gettempdir(), f"toolbox-{os.getuid()}-{int(os.stat(path).st_mtime_ns)}.cwasm")
-    if os.path.exists(cached):
-        module = wasmtime.Module.deserialize_file(engine, cached)
-    else:
-        module = wasmtime.Module.from_file(engine, path)
-        with open(f"{cached}.{os.getpid()}", "wb") as file:
-            file.write(module.serialize())
-        os.rename(f"{cached}.{os.getpid()}", cached)
+    module = wasmtime.Module.from_file(engine, path)
     store = wasmtime.Store(engine)
     wasi = wasmtime.WasiConfig()
     wasi.argv = args

@@ -20,6 +20,7 @@ mod parser;
 pub mod pattern;
 mod redirect;
 mod simple;
+mod source;
 mod special;
 mod start;
 mod syntax;

@@ -6,7 +6,7 @@ use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::syntax::{AndOr, Command, CommandKind, List, Part, Pipeline, SyntaxError, Word};
+use super::syntax::{AndOr, Command, CommandKind, List, Pipeline, SyntaxError, Word};
 
 /// How deep commands and words may be nested; each level takes of the stack.
 const DEPTH: usize = 100;
@@ -27,13 +27,13 @@ pub struct Parser {
     pub(super) at: usize,
     pub(super) pending: Vec<Pending>,
     pub(super) depth: usize,
-    aliases: Rc<HashMap<String, String>>,
+    pub(super) aliases: Rc<HashMap<String, String>>,
     /// Aliases that are being replaced, with the length of the source behind their text.
-    replacing: Vec<(String, usize)>,
+    pub(super) replacing: Vec<(String, usize)>,
     /// A place and its line, so that not everything is counted again.
     counted: Cell<(usize, usize)>,
     /// Nothing more will come: the end of the text ends a here-document.
-    whole: bool,
+    pub(super) whole: bool,
 }
 
 const RESERVED: [&str; 16] =
@@ -154,41 +154,6 @@ impl Parser {
         self.at += 1;
         for pending in std::mem::take(&mut self.pending) {
             self.here_document(&pending)?;
-        }
-        Ok(())
-    }
-
-    fn here_document(&mut self, pending: &Pending) -> Parsed<()> {
-        let mut body = String::new();
-        loop {
-            if self.peek().is_none() {
-                // As other shells do: the end of the script ends the document; a person is asked for more.
-                return self.finish_here(pending, &body, true);
-            }
-            let mut line = String::new();
-            while let Some(character) = self.next() {
-                line.push(character);
-                if character == '\n' {
-                    break;
-                }
-            }
-            let text = if pending.strip { line.trim_start_matches('\t') } else { line.as_str() };
-            if text.strip_suffix('\n').unwrap_or(text) == pending.delimiter {
-                return self.finish_here(pending, &body, false);
-            }
-            body.push_str(text);
-        }
-    }
-
-    fn finish_here(&mut self, pending: &Pending, body: &str, cut: bool) -> Parsed<()> {
-        let word = if pending.quoted {
-            Word { parts: vec![Part::Quoted(body.to_string())] }
-        } else {
-            Word { parts: vec![Part::Double(self.inner(body).here_text()?)] }
-        };
-        let _ = pending.text.set(word);
-        if cut && !self.whole {
-            return Err(SyntaxError::Incomplete("here-document"));
         }
         Ok(())
     }
@@ -415,23 +380,6 @@ impl Parser {
             }
             None => Err(SyntaxError::Incomplete("\")\"")),
             Some(_) => Err(self.unexpected()),
-        }
-    }
-
-    pub(super) fn replace_alias(&mut self) {
-        // An alias whose text ends in a blank lets the next word be one, too; that goes unheeded here.
-        for _ in 0..20 {
-            let word: String = self.source.iter().skip(self.at).take_while(|character| !ends_word(**character)).collect();
-            let left = self.source.len() - self.at;
-            self.replacing.retain(|(_, end)| left > *end);
-            if self.replacing.iter().any(|(name, _)| *name == word) {
-                return;
-            }
-            let Some(text) = self.aliases.get(&word) else { return };
-            let length = word.chars().count();
-            self.replacing.push((word, left - length));
-            self.source.splice(self.at..self.at + length, text.chars());
-            self.blanks();
         }
     }
 }
