@@ -19,10 +19,11 @@ use std::sync::Arc;
 
 pub(crate) use input::Input;
 pub(crate) use output::Output;
+use output::Broken;
 
 use self::cri_log::{CriLog, LogStream};
 use self::terminal::Terminal;
-use crate::protocol::{GuestSpec, StreamKind};
+use crate::protocol::{CodeKind, GuestSpec, StreamKind};
 
 /// The streams that a guest is given.
 pub(crate) struct Streams {
@@ -77,14 +78,15 @@ impl Streams {
         } else {
             None
         };
+        let broken = if spec.kind() == CodeKind::ModuleCommand { Broken::Errno } else { Broken::Closed };
         let end = |name| guest_end.clone().ok_or(StreamsError::NoDescriptor(name));
         let output = |kind, stream, name, descriptor: Option<OwnedFd>| match (kind, log) {
             (StreamKind::StreamLog, Some(log)) => Ok(Output::Log(log, stream)),
             (StreamKind::StreamNull | StreamKind::StreamLog, _) => Ok(Output::Null),
             (StreamKind::StreamDescriptor, _) => {
-                Ok(Output::Descriptor(Arc::new(descriptor.ok_or(StreamsError::NoDescriptor(name))?)))
+                Ok(Output::Descriptor(Arc::new(descriptor.ok_or(StreamsError::NoDescriptor(name))?), broken))
             }
-            (StreamKind::StreamTerminal, _) => Ok(Output::Descriptor(end(name)?)),
+            (StreamKind::StreamTerminal, _) => Ok(Output::Descriptor(end(name)?, broken)),
         };
         Ok(Streams {
             stdin: match spec.stdin() {

@@ -26,7 +26,16 @@ const CHUNK_BYTES: usize = 64 << 10;
 pub(crate) enum Output {
     Null,
     Log(&'static CriLog, LogStream),
-    Descriptor(Arc<OwnedFd>),
+    Descriptor(Arc<OwnedFd>, Broken),
+}
+
+/// What a guest is told when nobody reads a descriptor any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// Of WASI 0.1: `EPIPE`, on which programs end as quietly as by SIGPIPE. wasmtime makes `EIO` of a closed stream.
+    Errno,
+    /// Of later versions: the stream is closed.
+    Closed,
 }
 
 impl Output {
@@ -39,14 +48,14 @@ impl Output {
                 log.write(*stream, bytes);
                 Ok(())
             }
-            Output::Descriptor(fd) => raw::write_all_or(&**fd, &mut [IoSlice::new(bytes)]).map_err(|(_, error)| error.into()),
+            Output::Descriptor(fd, _) => raw::write_all_or(&**fd, &mut [IoSlice::new(bytes)]).map_err(|(_, error)| error.into()),
         }
     }
 }
 
 impl IsTerminal for Output {
     fn is_terminal(&self) -> bool {
-        matches!(self, Output::Descriptor(fd) if rustix::termios::isatty(fd))
+        matches!(self, Output::Descriptor(fd, _) if rustix::termios::isatty(fd))
     }
 }
 
@@ -68,7 +77,7 @@ impl Pollable for Output {
 impl OutputStream for Output {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         Output::write(self, &bytes).map_err(|error| match Errno::from_io_error(&error) {
-            Some(Errno::PIPE) => StreamError::Closed,
+            Some(Errno::PIPE) if !matches!(self, Output::Descriptor(_, Broken::Errno)) => StreamError::Closed,
             _ => StreamError::LastOperationFailed(error.into()),
         })
     }
