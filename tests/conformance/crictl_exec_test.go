@@ -17,12 +17,13 @@ func TestCrictlExecSyncTellsOutputAndExitCode(t *testing.T) {
 	node := startInside(t)
 	id := node.run(t, harness.Container{Name: "main"})
 	exec := func(arguments ...string) done {
-		return node.session(t, nil, append([]string{"exec", "-s"}, arguments...)...)
+		ended := node.session(t, nil, append([]string{"exec", "-s"}, arguments...)...)
+		// crictl shows the outputs with empty lines between and after them.
+		ended.stdout = strings.TrimRight(ended.stdout, "\n")
+		return ended
 	}
-
-	// crictl shows each stream with an empty line after it.
-	node.wanted(t, exec(id, "probe", "partial", "hello"), done{stdout: "hello\n"}, "a command's output")
-	node.wanted(t, exec(id, "named", "args", "a b"), done{stdout: "0: named\n1: args\n2: a b\n\n"}, "a link keeps its name")
+	node.wanted(t, exec(id, "probe", "partial", "hello"), done{stdout: "hello"}, "a command's output")
+	node.wanted(t, exec(id, "named", "args", "a b"), done{stdout: "0: named\n1: args\n2: a b"}, "a link keeps its name")
 	both := exec(id, "probe", "echo", "out", "+", "err", "problem")
 	if err := wants(both.stdout+both.stderr, "out", "problem"); err != nil || both.code != 0 {
 		t.Errorf("both outputs: %+v, %v", both, err)
@@ -77,12 +78,12 @@ func TestCrictlExecRunsCommands(t *testing.T) {
 				}
 			})
 			harness.Step(t, "its input comes to its end", func(t *testing.T) {
-				node.wanted(t, exec([]byte("Moin"), "-i", id, "probe", "stdin"), done{stdout: "Moinread 4 bytes\n"}, "input")
+				node.wanted(t, exec([]byte("Moin"), "-i", id, "probe", "stdin"), done{stdout: "Moin\nread 4 bytes\n"}, "input")
 				node.wanted(t, exec([]byte{}, "-i", id, "probe", "stdin"), done{stdout: "read 0 bytes\n"}, "empty input")
 				node.wanted(t, exec(nil, id, "probe", "stdin"), done{stdout: "read 0 bytes\n"}, "no input")
 			})
 			harness.Step(t, "20 MB come through both ways unharmed", func(t *testing.T) {
-				sent := noise(t, much)
+				sent := append(noise(t, much-1), '\n')
 				got := exec(sent, "-i", id, "probe", "stdin")
 				want := append(sent, fmt.Sprintf("read %d bytes\n", much)...)
 				if err := same([]byte(got.stdout), want); err != nil || got.code != 0 {
@@ -90,16 +91,15 @@ func TestCrictlExecRunsCommands(t *testing.T) {
 				}
 			})
 			harness.Step(t, "20 MB come out unharmed, several commands at once", func(t *testing.T) {
-				const line, lines = 100_000, 200
-				want := bytes.Repeat(append(bytes.Repeat([]byte("x"), line-1), '\n'), 1)
+				const length, lines = 100_000, 200
 				results := make(chan done, 3)
 				for range cap(results) {
-					go func() { results <- exec(nil, id, "probe", "lines", fmt.Sprint(lines), fmt.Sprint(line)) }()
+					go func() { results <- exec(nil, id, "probe", "lines", fmt.Sprint(lines), fmt.Sprint(length)) }()
 				}
 				for range cap(results) {
 					got := <-results
-					if got.code != 0 || strings.Count(got.stdout, "\n") != lines || len(got.stdout) < lines*(len(want)-1) {
-						t.Errorf("%+v", shortened(got))
+					if err := linesFollow(got.stdout); err != nil || got.code != 0 || strings.Count(got.stdout, "\n") != lines || len(got.stdout) < lines*length {
+						t.Errorf("%v: %+v", err, shortened(got))
 					}
 				}
 			})
@@ -138,8 +138,7 @@ func TestCrictlExecGivesACommandATerminal(t *testing.T) {
 					t.Errorf("%v: %q", err, terminal.Shown())
 				}
 				// The terminal's driver ends lines with both characters.
-				t.Logf("%q", terminal.Shown())
-				terminal.Shows(t, "\r\n")
+				terminal.Shows(t, "stdin terminal\r\nstdout terminal\r\nstderr terminal\r\n")
 			})
 			harness.Step(t, "has the window's size, also when that changes", func(t *testing.T) {
 				terminal := start(t, "probe", "stdin")

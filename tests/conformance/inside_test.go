@@ -211,6 +211,6 @@ func (i inside) runs(t *testing.T, id string) {
 // stops ends a container that runs for ever.
 func (i inside) stops(t *testing.T, id string) {
 	t.Helper()
-	i.crictl.Run(t, "stop", id)
+	i.crictl.Run(t, "stop", "--timeout", "10", id)
 	i.ended(t, id, 143)
 }

@@ -54,8 +54,8 @@ func TestAKubeletServesExecAttachAndPortForward(t *testing.T) {
 			node.wanted(t, exec(nil, "main", "nosuch"), done{stderr: `exec: "nosuch": executable file not found in $PATH`, code: 127}, "a command that is not there")
 		})
 		harness.Step(t, "exec over "+transport+" gives the input to its end, 20 MB unharmed both ways", func(t *testing.T) {
-			node.wanted(t, exec(strings.NewReader("Moin"), "main", "probe", "stdin"), done{stdout: "Moinread 4 bytes\n"}, "input")
-			sent := noise(t, much)
+			node.wanted(t, exec(strings.NewReader("Moin"), "main", "probe", "stdin"), done{stdout: "Moin\nread 4 bytes\n"}, "input")
+			sent := append(noise(t, much-1), '\n')
 			got := exec(bytes.NewReader(sent), "main", "probe", "stdin")
 			if err := same([]byte(got.stdout), append(sent, fmt.Sprintf("read %d bytes\n", much)...)); err != nil || got.code != 0 {
 				t.Errorf("%v; code %d, stderr %q", err, got.code, got.stderr)

@@ -111,22 +111,35 @@ func (t *Terminal) Wait(test *testing.T) error {
 	}
 }
 
-// TerminalSizes are columns and rows of the terminals that guests of the daemon have as their input.
+// TerminalSizes are columns and rows of the terminals that guests of the daemon have, one for each guest with one.
 func (d *Daemon) TerminalSizes() []string {
 	var sizes []string
 	for _, process := range d.Processes() {
-		path := filepath.Join("/proc", fmt.Sprint(process.PID), "fd", "0")
-		if target, err := os.Readlink(path); err != nil || !strings.Contains(target, "/pts/") && !strings.HasPrefix(target, "/dev/tty") {
-			continue
+		descriptors, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", process.PID))
+		for _, path := range descriptors {
+			if size, is := terminalSize(path); is {
+				sizes = append(sizes, size)
+				break
+			}
 		}
-		terminal, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
-		if err != nil {
-			continue
-		}
-		if size, err := unix.IoctlGetWinsize(int(terminal.Fd()), unix.TIOCGWINSZ); err == nil {
-			sizes = append(sizes, fmt.Sprintf("%dx%d", size.Col, size.Row))
-		}
-		_ = terminal.Close()
 	}
 	return sizes
+}
+
+// terminalSize is that of the terminal behind another process's descriptor, if it is one.
+func terminalSize(path string) (string, bool) {
+	target, err := os.Readlink(path)
+	if err != nil || !strings.Contains(target, "pts/") || strings.HasSuffix(target, "ptmx") {
+		return "", false
+	}
+	terminal, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return "", false
+	}
+	defer func() { _ = terminal.Close() }()
+	size, err := unix.IoctlGetWinsize(int(terminal.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return "", false
+	}
+	return fmt.Sprintf("%dx%d", size.Col, size.Row), true
 }
