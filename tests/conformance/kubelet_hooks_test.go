@@ -47,7 +47,7 @@ spec:
     volumeMounts: [{name: shared, mountPath: /shared}]
     lifecycle:
       postStart: {exec: {command: [probe, write, /shared/started, "yes"]}}
-      preStop: {exec: {command: [probe, write, /shared/stopping, "yes", +, sleep, "2", +, write, /shared/stopped, "yes"]}}
+      preStop: {exec: {command: [probe, write, /shared/stopping, "yes", +, wait-for, /shared/go-on, "15", +, write, /shared/stopped, "yes"]}}
   volumes: [{name: shared, hostPath: {path: %[2]s}}]
 `
 
@@ -175,21 +175,30 @@ func TestAKubeletRunsExecProbesAndHooks(t *testing.T) {
 		})
 	})
 	harness.Step(t, "preStop runs to its end before a container is stopped", func(t *testing.T) {
-		if _, err := os.Stat(filepath.Join(shared, "stopping")); err == nil {
+		in := func(name string) string { return filepath.Join(shared, name) }
+		if _, err := os.Stat(in("stopping")); err == nil {
 			t.Error("it ran before")
 		}
+		id := strings.TrimPrefix(status(t, "hooked", "main").ContainerID, "cri-wasm://")
 		kubelet.Remove(t, "hooked")
-		harness.Until(t, 30*time.Second, "the pod goes", func() error {
-			if pod, err := kubelet.Pod("hooked"); err == nil {
-				return fmt.Errorf("%+v", pod.Status.ContainerStatuses)
+		harness.Until(t, 30*time.Second, "preStop runs", func() error {
+			_, err := os.Stat(in("stopping"))
+			return err
+		})
+		node.runs(t, id)
+		if err := os.WriteFile(in("go-on"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		harness.Until(t, 30*time.Second, "preStop ends", func() error {
+			_, err := os.Stat(in("stopped"))
+			return err
+		})
+		harness.Until(t, 30*time.Second, "the container ends", func() error {
+			if running := node.crictl.Run(t, "ps", "-q", "--id", id, "--state", "running"); running != "" {
+				return fmt.Errorf("%s runs", running)
 			}
 			return nil
 		})
-		for _, name := range []string{"stopping", "stopped"} {
-			if content, err := os.ReadFile(filepath.Join(shared, name)); err != nil || string(content) != "yes" {
-				t.Errorf("%s: %q, %v", name, content, err)
-			}
-		}
 	})
 	finishNode(t, node, kubelet, "probed", "unhooked")
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"testing"
+	"time"
 
 	core "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
@@ -70,8 +71,6 @@ func (k *Kubelet) Stream(context context.Context, stream Stream) error {
 type Forwarding struct {
 	// Address is where it listens.
 	Address string
-	// Problems is what it says about connections that failed.
-	Problems *Shown
 
 	stop  chan struct{}
 	ended chan error
@@ -92,9 +91,9 @@ func (k *Kubelet) Forward(t *testing.T, transport string, pod core.Pod, port int
 	if err != nil {
 		t.Fatal(err)
 	}
-	forwarding := &Forwarding{Problems: &Shown{}, stop: make(chan struct{}), ended: make(chan error, 1)}
+	forwarding := &Forwarding{stop: make(chan struct{}), ended: make(chan error, 1)}
 	ready := make(chan struct{})
-	forwarder, err := portforward.New(dialer, []string{fmt.Sprintf(":%d", port)}, forwarding.stop, ready, io.Discard, forwarding.Problems)
+	forwarder, err := portforward.New(dialer, []string{fmt.Sprintf(":%d", port)}, forwarding.stop, ready, io.Discard, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,12 +112,24 @@ func (k *Kubelet) Forward(t *testing.T, transport string, pod core.Pod, port int
 	return forwarding
 }
 
-// Stop ends it.
+// Stop ends it, unless it has ended by itself.
 func (f *Forwarding) Stop() {
 	select {
 	case <-f.stop:
 	default:
 		close(f.stop)
+	}
+}
+
+// Wait waits until it has ended, and returns its reason: nothing after Stop.
+func (f *Forwarding) Wait(t *testing.T) error {
+	t.Helper()
+	select {
+	case err := <-f.ended:
+		return err
+	case <-time.After(20 * time.Second):
+		t.Fatal("the port-forward does not end")
+		return nil
 	}
 }
 
