@@ -98,7 +98,7 @@ func startCritest(t *testing.T) harness.Critest {
 			Config: v1.Config{Env: []string{"PATH=/bin"}, Entrypoint: []string{"sockets", "serve", fmt.Sprint(port)}},
 		}
 	}
-	standard := harness.PushToolbox(t, environment, registry, "critest/toolbox", "v1")
+	standard := registry.PushToolbox(t, environment, place, "critest/toolbox:v1")
 	web := server(80).Push(t, registry, "critest/web", "v1")
 	// Names that are constants in critest, and come through the mirror rules.
 	server(12003).Push(t, registry, "k8s-staging-cri-tools/hostnet-nginx-amd64", "latest")

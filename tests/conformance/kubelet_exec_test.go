@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -40,24 +41,24 @@ spec:
 func TestAKubeletServesExecAttachAndPortForward(t *testing.T) {
 	t.Parallel()
 	node, kubelet := startNode(t)
-	tools := harness.PushToolbox(t, node.environment, node.registry, "inside/tools", "v1")
+	tools := node.registry.PushToolbox(t, node.environment, node.place, "inside/tools:v1")
 	kubelet.Run(t, "looked", fmt.Sprintf(looked, node.image.Reference, tools.Reference))
 	pod := allRun(t, kubelet, "looked")
 	containers := len(pod.Spec.Containers)
 
 	for _, transport := range harness.Transports {
-		exec := func(stdin io.Reader, container string, command ...string) done {
+		execute := func(stdin io.Reader, container string, command ...string) done {
 			return stream(t, kubelet, harness.Stream{Transport: transport, Pod: pod, Container: container, Command: command, Stdin: stdin})
 		}
 		harness.Step(t, "exec over "+transport+" tells outputs and exit code", func(t *testing.T) {
-			node.wanted(t, exec(nil, "main", "probe", "echo", "out", "+", "err", "problem"), done{stdout: "out\n", stderr: "problem\n"}, "both outputs")
-			node.wanted(t, exec(nil, "main", "probe", "echo", "before", "+", "exit", "7"), done{stdout: "before\n", code: 7}, "exit code 7")
-			node.wanted(t, exec(nil, "main", "nosuch"), done{stderr: `exec: "nosuch": executable file not found in $PATH`, code: 127}, "a command that is not there")
+			node.wanted(t, execute(nil, "main", "probe", "echo", "out", "+", "err", "problem"), done{stdout: "out\n", stderr: "problem\n"}, "both outputs")
+			node.wanted(t, execute(nil, "main", "probe", "echo", "before", "+", "exit", "7"), done{stdout: "before\n", code: 7}, "exit code 7")
+			node.wanted(t, execute(nil, "main", "nosuch"), done{stderr: `exec: "nosuch": executable file not found in $PATH`, code: 127}, "a command that is not there")
 		})
 		harness.Step(t, "exec over "+transport+" gives the input to its end, 20 MB unharmed both ways", func(t *testing.T) {
-			node.wanted(t, exec(strings.NewReader("Moin"), "main", "probe", "stdin"), done{stdout: "Moin\nread 4 bytes\n"}, "input")
+			node.wanted(t, execute(strings.NewReader("Moin"), "main", "probe", "stdin"), done{stdout: "Moin\nread 4 bytes\n"}, "input")
 			sent := append(noise(t, much-1), '\n')
-			got := exec(bytes.NewReader(sent), "main", "probe", "stdin")
+			got := execute(bytes.NewReader(sent), "main", "probe", "stdin")
 			if err := same([]byte(got.stdout), append(sent, fmt.Sprintf("read %d bytes\n", much)...)); err != nil || got.code != 0 {
 				t.Errorf("%v; code %d, stderr %q", err, got.code, got.stderr)
 			}
@@ -166,17 +167,17 @@ func copies(t *testing.T, kubelet *harness.Kubelet, pod core.Pod, transport stri
 			t.Fatal(err)
 		}
 	}
-	exec := func(stdin io.Reader, command ...string) done {
+	execute := func(stdin io.Reader, command ...string) done {
 		return stream(t, kubelet, harness.Stream{Transport: transport, Pod: pod, Container: "tools", Command: command, Stdin: stdin})
 	}
 	target := "/tmp/" + transport
-	if got := exec(nil, "mkdir", target); got.code != 0 {
+	if got := execute(nil, "mkdir", target); got.code != 0 {
 		t.Fatalf("%+v", got)
 	}
-	if got := exec(bytes.NewReader(tarOf(t, from)), "tar", "-xmf", "-", "-C", target); got.code != 0 || got.stdout+got.stderr != "" {
+	if got := execute(bytes.NewReader(tarOf(t, from)), "tar", "-xmf", "-", "-C", target); got.code != 0 || got.stdout+got.stderr != "" {
 		t.Fatalf("unpacking in the pod: %+v", shortened(got))
 	}
-	got := exec(nil, "tar", "cf", "-", target+"/copied")
+	got := execute(nil, "tar", "cf", "-", target+"/copied")
 	if got.code != 0 {
 		t.Fatalf("packing in the pod: %+v", shortened(got))
 	}
@@ -191,7 +192,7 @@ func copies(t *testing.T, kubelet *harness.Kubelet, pod core.Pod, transport stri
 	}
 	// How kubectl cp goes on after a connection that broke.
 	whole := len(got.stdout)
-	tail := exec(nil, "sh", "-c", fmt.Sprintf("tar cf - %s/copied | tail -c+%d", target, whole-1000))
+	tail := execute(nil, "sh", "-c", fmt.Sprintf("tar cf - %s/copied | tail -c+%d", target, whole-1000))
 	if err := same([]byte(tail.stdout), []byte(got.stdout[whole-1001:])); err != nil || tail.code != 0 {
 		t.Errorf("the rest of an archive: %v; %+v", err, shortened(tail))
 	}
@@ -231,4 +232,24 @@ func (s sizes) Next() *remotecommand.TerminalSize {
 		return nil
 	}
 	return &size
+}
+
+// tarOf packs what is in a directory, as this machine's own tar does.
+func tarOf(t *testing.T, directory string) []byte {
+	t.Helper()
+	archive, err := exec.Command("tar", "-C", directory, "-cf", "-", ".").Output()
+	if err != nil {
+		t.Fatalf("tar: %v", err)
+	}
+	return archive
+}
+
+// untar unpacks an archive with this machine's own tar, which must have nothing to complain of.
+func untar(t *testing.T, archive []byte, directory string) {
+	t.Helper()
+	command := exec.Command("tar", "-C", directory, "-xf", "-")
+	command.Stdin = bytes.NewReader(archive)
+	if output, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("tar: %v: %s", err, output)
+	}
 }
