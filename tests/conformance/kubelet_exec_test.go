@@ -35,7 +35,7 @@ spec:
   - {name: websocket, image: %[1]s, args: [stdin], stdin: true, stdinOnce: true}
   - {name: spdy, image: %[1]s, args: [stdin], stdin: true, stdinOnce: true}
   - {name: terminal, image: %[1]s, args: [stdin], stdin: true, tty: true}
-  - {name: tools, image: %[2]s, command: [sleep, "1000000"]}
+  - {name: tools, image: %[2]s, command: [sleep, infinity]}
 `
 
 func TestAKubeletServesExecAttachAndPortForward(t *testing.T) {

@@ -99,6 +99,22 @@ func (t *Terminal) Shows(test *testing.T, parts ...string) {
 	})
 }
 
+// Answers presses keys and waits until all of these are shown after them.
+func (t *Terminal) Answers(test *testing.T, keys string, parts ...string) {
+	test.Helper()
+	before := len(t.Shown())
+	t.Type(test, keys)
+	Until(test, 20*time.Second, "the terminal answers", func() error {
+		shown := t.Shown()[before:]
+		for _, part := range parts {
+			if !strings.Contains(shown, part) {
+				return fmt.Errorf("%q is not in %q, which is the answer to %q", part, shown, keys)
+			}
+		}
+		return nil
+	})
+}
+
 // Wait waits until the program has ended, and returns its failure.
 func (t *Terminal) Wait(test *testing.T) error {
 	test.Helper()
