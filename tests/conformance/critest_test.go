@@ -87,22 +87,47 @@ func TestCritestPasses(t *testing.T) {
 // startCritest starts a node whose registry has an image of our own under each name that critest knows.
 func startCritest(t *testing.T) harness.Critest {
 	t.Helper()
-	environment := harness.Need(t, []string{"critest", "docker-registry", "cni/bridge", "cni/host-local", "cni/portmap"}, []string{"sockets.p2", "toolbox"})
+	environment := harness.Need(t, []string{"critest", "docker-registry", "cni/bridge", "cni/host-local", "cni/portmap"}, []string{"first-line", "sockets.p2", "toolbox"})
 	place := harness.NewPlace(t)
 	registry := harness.StartRegistry(t, environment, place)
 	network := harness.NewNetwork(t, place)
 	daemon := harness.StartDaemon(t, environment, place, network, registry.Mirrors(t, place, "registry.k8s.io", "k8s.gcr.io", "gcr.io"))
-	server := func(port int) harness.Layered {
+	standard := registry.PushToolbox(t, environment, place, "critest/toolbox:v1")
+	server := func(base *harness.Pushed, port int) harness.Layered {
 		return harness.Layered{
+			Base:   base,
 			Files:  map[string]string{"bin/sockets": environment.Guest("sockets.p2")},
-			Config: v1.Config{Env: []string{"PATH=/bin"}, Entrypoint: []string{"sockets", "serve", fmt.Sprint(port)}},
+			Config: v1.Config{Entrypoint: []string{"/bin/sockets", "serve", fmt.Sprint(port)}},
 		}
 	}
-	standard := registry.PushToolbox(t, environment, place, "critest/toolbox:v1")
-	web := server(80).Push(t, registry, "critest/web", "v1")
-	// Names that are constants in critest, and come through the mirror rules.
-	server(12003).Push(t, registry, "k8s-staging-cri-tools/hostnet-nginx-amd64", "latest")
+	web := server(nil, 80).Push(t, registry, "critest/web", "v1")
+	// Names that are constants in critest; they come through the mirror rules.
+	server(nil, 12003).Push(t, registry, "k8s-staging-cri-tools/hostnet-nginx-amd64", "latest")
+	server(&standard, 80).Push(t, registry, "e2e-test-images/httpd", "2.4.39-4")
+	for reference, user := range map[string]string{
+		"test-image-tag:test": "", "test-image-tag:all": "", "test-image-latest:latest": "",
+		"test-image-1:latest": "", "test-image-2:latest": "", "test-image-3:latest": "",
+		"test-image-user-uid:latest": "1002", "test-image-user-uid-group:latest": "1003:1004",
+		"test-image-user-username:latest": "www-data", "test-image-user-username-group:latest": "www-data:1004",
+	} {
+		repository, tag, _ := strings.Cut(reference, ":")
+		plain(environment, reference, user).Push(t, registry, "k8s-staging-cri-tools/"+repository, tag)
+	}
+	// The same image by several names.
+	for _, tag := range []string{"1", "2", "3"} {
+		plain(environment, "tags", "").Push(t, registry, "k8s-staging-cri-tools/test-image-tags", tag)
+	}
+	plain(environment, "pause", "").Push(t, registry, "pause", "3.9")
 	return harness.NewCritest(t, environment, place, daemon, network, standard, web)
+}
+
+// plain is an image that nothing is run of, unlike every other by its name.
+func plain(environment harness.Environment, name, user string) harness.Layered {
+	return harness.Layered{
+		Files:  map[string]string{"main.wasm": environment.Guest("first-line")},
+		Texts:  map[string]string{"name": name},
+		Config: v1.Config{Entrypoint: []string{"/main.wasm"}, User: user},
+	}
 }
 
 func inOwnNetwork(t *testing.T) {

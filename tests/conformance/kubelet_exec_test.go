@@ -17,11 +17,18 @@ import (
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
 	utilexec "k8s.io/client-go/util/exec"
+	"k8s.io/klog/v2"
 
 	"conformance/harness"
 )
 
 // What people do with kubectl exec, attach, port-forward and cp, through a kubelet's own server and with kubectl's own code.
+
+// What client-go says beside the errors that it returns: of no use, as sessions are ended here and ports refused on purpose.
+func init() {
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
+}
 
 const looked = `apiVersion: v1
 kind: Pod

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -20,6 +21,8 @@ import (
 
 // Layered is an image with a file system of several files, in one layer.
 type Layered struct {
+	// Base is an image whose layers and environment come before; none: this is all of it.
+	Base *Pushed
 	// Files are files of the machine by their paths in the image, without a leading slash; all of them may be executed.
 	Files map[string]string
 	// Texts are files by their content.
@@ -38,16 +41,26 @@ func (l Layered) Push(t *testing.T, registry Registry, repository, tag string) P
 	layer := must(tarball.LayerFromOpener(func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(archive)), nil
 	}, tarball.WithMediaType(types.OCILayer)))(t)
-	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	image = must(mutate.ConfigFile(image, &v1.ConfigFile{
-		Architecture: "wasm", OS: "wasip1", Config: l.Config, RootFS: v1.RootFS{Type: "layers"},
-	}))(t)
-	image = must(mutate.AppendLayers(image, layer))(t)
+	image := must(mutate.AppendLayers(l.base(t), layer))(t)
+	file := must(image.ConfigFile())(t).DeepCopy()
+	environment := file.Config.Env
+	file.Config = l.Config
+	file.Config.Env = append(environment, l.Config.Env...)
+	image = must(mutate.ConfigFile(image, file))(t)
 	reference := registry.tag(t, repository, tag)
 	if err := remote.Write(reference, image); err != nil {
 		t.Fatalf("pushing %s: %v", reference, err)
 	}
 	return Pushed{Reference: reference.String(), Digest: must(image.Digest())(t).String()}
+}
+
+func (l Layered) base(t *testing.T) v1.Image {
+	t.Helper()
+	if l.Base != nil {
+		return must(remote.Image(must(name.NewTag(l.Base.Reference, name.Insecure))(t)))(t)
+	}
+	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	return must(mutate.ConfigFile(image, &v1.ConfigFile{Architecture: "wasm", OS: "wasip1", RootFS: v1.RootFS{Type: "layers"}}))(t)
 }
 
 // archive is the layer: directories before what lies in them, everything by name, so that the same content is the same
