@@ -40,7 +40,8 @@ type inside struct {
 	image       harness.Pushed
 	podID       string
 	podFile     string
-	logs        string
+	// descriptors is how many files the daemon had open before the pod.
+	descriptors int
 }
 
 // startInside starts a node with a pod and no containers yet. Its image has the guest probe as /bin/probe, which by itself
@@ -56,8 +57,9 @@ func startInside(t *testing.T) inside {
 	image := programs(t, environment, registry)
 	crictl.Run(t, "pull", image.Reference)
 	pod := harness.Pod{Name: "inside-" + place.Name}
-	podFile, logs := pod.Write(t, place)
-	return inside{environment, place, registry, network, daemon, crictl, image, crictl.Run(t, "runp", podFile), podFile, logs}
+	podFile, _ := pod.Write(t, place)
+	descriptors := daemon.Descriptors(t)
+	return inside{environment, place, registry, network, daemon, crictl, image, crictl.Run(t, "runp", podFile), podFile, descriptors}
 }
 
 func programs(t *testing.T, environment harness.Environment, registry harness.Registry) harness.Pushed {
@@ -85,6 +87,12 @@ func (i inside) finish(t *testing.T) {
 		i.crictl.Run(t, "rmp", "--force", i.podID)
 		harness.Until(t, 10*time.Second, "leftovers go", func() error {
 			return harness.NothingLeft(i.daemon.Leftovers(), i.network.Leftovers())
+		})
+		harness.Until(t, 10*time.Second, "descriptors go", func() error {
+			if now := i.daemon.Descriptors(t); now > i.descriptors {
+				return fmt.Errorf("%d descriptors, %d before the pod", now, i.descriptors)
+			}
+			return nil
 		})
 	})
 }

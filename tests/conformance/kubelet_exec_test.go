@@ -36,13 +36,14 @@ metadata: {name: looked, namespace: default}
 spec:
   terminationGracePeriodSeconds: 5
   containers:
-  - {name: main, image: %[1]s}
+  - {name: main, image: %[1]s, volumeMounts: [{name: tools, mountPath: /tools}]}
   - {name: lines, image: %[1]s, args: [lines, "0", "20", "50"]}
   - {name: server, image: %[1]s, command: [sockets, serve, "80"]}
   - {name: websocket, image: %[1]s, args: [stdin], stdin: true, stdinOnce: true}
   - {name: spdy, image: %[1]s, args: [stdin], stdin: true, stdinOnce: true}
   - {name: terminal, image: %[1]s, args: [stdin], stdin: true, tty: true}
   - {name: tools, image: %[2]s, command: [sleep, infinity]}
+  volumes: [{name: tools, image: {reference: %[2]s}}]
 `
 
 func TestAKubeletServesExecAttachAndPortForward(t *testing.T) {
@@ -154,6 +155,13 @@ func TestAKubeletServesExecAttachAndPortForward(t *testing.T) {
 			if err := forwarding.Wait(t); !errors.Is(err, portforward.ErrLostConnectionToPod) {
 				t.Errorf("it ended with %v", err)
 			}
+		})
+		harness.Step(t, "exec over "+transport+" runs the tools of an image volume in a container without any", func(t *testing.T) {
+			script := "echo from $0; ls /bin; cat /etc/hostname; touch /tools/x"
+			node.wanted(t, execute(nil, "main", "/tools/bin/sh", "-c", script), done{
+				stdout: "from /tools/bin/sh\nprobe\nsockets\n" + pod.Name + "\n",
+				stderr: "touch: /tools/x: Read-only file system\n", code: 1,
+			}, script)
 		})
 		harness.Step(t, "kubectl cp's commands over "+transport+" copy a directory to and fro", func(t *testing.T) {
 			copies(t, kubelet, pod, transport)
