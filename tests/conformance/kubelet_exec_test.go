@@ -25,10 +25,7 @@ import (
 // What people do with kubectl exec, attach, port-forward and cp, through a kubelet's own server and with kubectl's own code.
 
 // What client-go says beside the errors that it returns: of no use, as sessions are ended here and ports refused on purpose.
-func init() {
-	klog.LogToStderr(false)
-	klog.SetOutput(io.Discard)
-}
+func init() { klog.SetLogger(klog.Logger{}) }
 
 const looked = `apiVersion: v1
 kind: Pod
