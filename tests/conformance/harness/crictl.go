@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os/exec"
@@ -22,9 +23,14 @@ func NewCrictl(t *testing.T, environment Environment, place Place, daemon *Daemo
 	return Crictl{program: environment.Tool("crictl"), configuration: configuration}
 }
 
+// Command is a command that has not been started; it is killed when the context ends.
+func (c Crictl) Command(context context.Context, arguments ...string) *exec.Cmd {
+	return exec.CommandContext(context, c.program, append([]string{"--config", c.configuration}, arguments...)...)
+}
+
 // Try runs a command and returns what it printed to both of its outputs.
 func (c Crictl) Try(arguments ...string) (stdout, stderr string, err error) {
-	command := exec.Command(c.program, append([]string{"--config", c.configuration}, arguments...)...)
+	command := c.Command(context.Background(), arguments...)
 	var out, problems strings.Builder
 	command.Stdout, command.Stderr = &out, &problems
 	err = command.Run()
@@ -81,9 +87,13 @@ func (p Pod) Write(t *testing.T, place Place) (file, logs string) {
 // Container is a container as a file for crictl.
 type Container struct {
 	Name, Image string
-	Args        []string
-	Env         map[string]string
-	Labels      map[string]string
+	// Command takes the place of the image's entrypoint.
+	Command, Args []string
+	Env           map[string]string
+	Labels        map[string]string
+	// Stdin keeps the input open for those who attach; with StdinOnce it ends with the first of them.
+	Stdin, StdinOnce bool
+	TTY              bool
 }
 
 // Write writes the container's file.
@@ -96,7 +106,11 @@ func (c Container) Write(t *testing.T, place Place) string {
 	content := map[string]any{
 		"metadata":    map[string]any{"name": c.Name, "attempt": 2},
 		"image":       map[string]any{"image": c.Image},
+		"command":     c.Command,
 		"args":        c.Args,
+		"stdin":       c.Stdin,
+		"stdin_once":  c.StdinOnce,
+		"tty":         c.TTY,
 		"envs":        variables,
 		"labels":      c.Labels,
 		"annotations": map[string]string{"conformance/container": c.Name},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,8 +28,9 @@ type Daemon struct {
 	process       *Process
 }
 
-// StartDaemon writes a configuration, starts cri-wasm with it and waits until it answers.
-func StartDaemon(t *testing.T, environment Environment, place Place, network Network) *Daemon {
+// StartDaemon writes a configuration, starts cri-wasm with it and waits until it answers. Further tables of the
+// configuration come after those that each test needs.
+func StartDaemon(t *testing.T, environment Environment, place Place, network Network, tables ...string) *Daemon {
 	t.Helper()
 	daemon := &Daemon{
 		Root:         filepath.Join(place.Disk, "root"),
@@ -53,7 +55,7 @@ netns_dir = %q
 default_parent = %q
 `, daemon.Root, daemon.State, daemon.Socket,
 		network.Configuration, environment.Tool("cni"), filepath.Join(place.Disk, "cni-cache"), filepath.Join(place.Memory, "netns"),
-		daemon.CgroupParent))
+		daemon.CgroupParent)+strings.Join(tables, "\n"))
 	// Here and not in Start, which a part of the test may call: the daemon outlives that part.
 	t.Cleanup(func() { daemon.end(t) })
 	daemon.Start(t)

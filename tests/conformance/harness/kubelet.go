@@ -23,6 +23,8 @@ type Kubelet struct {
 	Manifests string
 	// Cgroup is the cgroup that holds its own ones, which are always called kubepods.
 	Cgroup string
+	// Server is where it serves exec, attach and port-forward by HTTPS, as HOST:PORT; everybody may do everything there.
+	Server string
 
 	process *Process
 	url     string
@@ -55,6 +57,8 @@ func StartKubelet(t *testing.T, environment Environment, place Place, daemon *Da
 
 	port := FreePort(t)
 	kubelet.url = fmt.Sprintf("http://127.0.0.1:%d", port)
+	securePort := FreePort(t)
+	kubelet.Server = fmt.Sprintf("127.0.0.1:%d", securePort)
 	// The cgroup, swap and iptables settings are what a machine with cgroup v1, swap or no systemd needs; elsewhere they do
 	// no harm.
 	configuration := place.Write(t, "kubelet/config.yaml", fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
@@ -80,7 +84,7 @@ enableControllerAttachDetach: false
 serializeImagePulls: false
 imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 50Mi, nodefs.available: 1%%, nodefs.inodesFree: 1%%, imagefs.available: 1%%}
-`, FreePort(t), port, daemon.Socket, kubelet.Cgroup,
+`, securePort, port, daemon.Socket, kubelet.Cgroup,
 		place.Write(t, "kubelet/resolv.conf", "nameserver 127.0.0.1\n"),
 		filepath.Join(directory, "logs"), filepath.Join(directory, "plugins"), kubelet.Manifests))
 	kubelet.process = StartProcess(t, filepath.Join(place.Disk, "kubelet.log"), nil, environment.Tool("kubelet"),

@@ -80,9 +80,9 @@ func (d *Daemon) owns(directory string) bool {
 // ownGroups are the cgroups of the daemon's supervisor and of its compile processes, beside those of pods that name no parent.
 var ownGroups = []string{"supervisor", "compile"}
 
-// guests lists the processes of the daemon that run a guest: all but the supervisor, which is their
+// Guests lists the processes of the daemon that run a guest: all but the supervisor, which is their
 // parent and lives as long as the daemon's state directory.
-func (d *Daemon) guests() []string {
+func (d *Daemon) Guests() []string {
 	var guests []string
 	all := d.Processes()
 	for _, process := range all {
@@ -95,7 +95,7 @@ func (d *Daemon) guests() []string {
 
 // Leftovers lists what there is of pods and containers: nothing, once all of them are removed.
 func (d *Daemon) Leftovers() []string {
-	left := d.guests()
+	left := d.Guests()
 	// The kubelet's own mounts lie elsewhere in the place.
 	for _, mount := range append(mountsBelow(d.Root), mountsBelow(d.place.Memory)...) {
 		left = append(left, "mount "+mount)

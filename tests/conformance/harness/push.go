@@ -1,21 +1,15 @@
 package harness
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
-	"io"
 	"os"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -68,23 +62,10 @@ func (r Registry) PushArtifact(t *testing.T, repository, tag, file string) Pushe
 // PushImage pushes a wasm file as an ordinary image: a compressed layer with /main.wasm, which is the entrypoint.
 func (r Registry) PushImage(t *testing.T, repository, tag, file string) Pushed {
 	t.Helper()
-	archive := archiveOf(t, "main.wasm", read(t, file))
-	layer := must(tarball.LayerFromOpener(func() (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(archive)), nil
-	}, tarball.WithMediaType(types.OCILayer)))(t)
-	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	image = must(mutate.ConfigFile(image, &v1.ConfigFile{
-		Architecture: "wasm",
-		OS:           "wasip1",
-		Config:       v1.Config{Entrypoint: []string{"/main.wasm"}, Env: []string{"GREETING=Greetings"}},
-		RootFS:       v1.RootFS{Type: "layers"},
-	}))(t)
-	image = must(mutate.AppendLayers(image, layer))(t)
-	reference := r.tag(t, repository, tag)
-	if err := remote.Write(reference, image); err != nil {
-		t.Fatalf("pushing %s: %v", reference, err)
-	}
-	return Pushed{Reference: reference.String(), Digest: must(image.Digest())(t).String()}
+	return Layered{
+		Files:  map[string]string{"main.wasm": file},
+		Config: v1.Config{Entrypoint: []string{"/main.wasm"}, Env: []string{"GREETING=Greetings"}},
+	}.Push(t, r, repository, tag)
 }
 
 // ByDigest is the image's reference by digest.
@@ -112,27 +93,6 @@ func descriptor(t *testing.T, blob v1.Layer) v1.Descriptor {
 		Size:      must(blob.Size())(t),
 		Digest:    must(blob.Digest())(t),
 	}
-}
-
-func archiveOf(t *testing.T, name string, content []byte) []byte {
-	t.Helper()
-	var buffer bytes.Buffer
-	compressed := gzip.NewWriter(&buffer)
-	archive := tar.NewWriter(compressed)
-	header := &tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(content))}
-	if err := archive.WriteHeader(header); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := archive.Write(content); err != nil {
-		t.Fatal(err)
-	}
-	if err := archive.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := compressed.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return buffer.Bytes()
 }
 
 func marshal(t *testing.T, value any) []byte {
