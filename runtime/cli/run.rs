@@ -137,11 +137,17 @@ async fn container(
         feed(fifo.to_owned());
     }
     client.runtime.start_container(StartContainerRequest { container_id: id.clone() }).await.map_err(plain)?;
-    if arguments.tty && joined(client, &id).await? {
-        return exit_code(client, &id).await;
+    let mut interrupted = std::pin::pin!(interrupted()?);
+    if arguments.tty {
+        let ended = tokio::select! {
+            joined = joined(client, &id) => joined?,
+            code = &mut interrupted => return Ok(code),
+        };
+        if ended {
+            return exit_code(client, &id).await;
+        }
     }
     let mut follower = Follower::new(logs.join("run.log"));
-    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         let status = client.status(&id).await?;
         // Read after the state: everything is in the log before the end is told.
@@ -151,9 +157,25 @@ async fn container(
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
-            _ = &mut interrupted => return Ok(ExitCode::from(130)),
+            code = &mut interrupted => return Ok(code),
         }
     }
+}
+
+/// Waits for whoever wants this to end; what was started is taken down then, and this is the exit code.
+fn interrupted() -> anyhow::Result<impl Future<Output = ExitCode>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    Ok(async move {
+        // As a shell tells of signals: 128 and their number.
+        tokio::select! {
+            _ = interrupt.recv() => ExitCode::from(130),
+            _ = terminate.recv() => ExitCode::from(143),
+            _ = hang_up.recv() => ExitCode::from(129),
+        }
+    })
 }
 
 /// Joins this terminal to the guest's. `false`: it had ended before that, and what it wrote is in its log.

@@ -18,8 +18,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 pub(crate) use input::Input;
-pub(crate) use output::Output;
 use output::Broken;
+pub(crate) use output::Output;
 
 use self::cri_log::{CriLog, LogStream};
 use self::terminal::Terminal;
