@@ -1,1 +1,1 @@
-(echo 1; sleep 0.3; echo 2) > f & sleep 0.1; tail -f f | head -n 2; echo done
+: > f; (echo 1; sleep 0.2; echo 2) > f & tail -f f & p=$!; sleep 2.5; kill $p; wait $p; echo done
