@@ -230,6 +230,8 @@ async fn launch(
     spec: GuestSpec,
     descriptors: Vec<(DescriptorKind, OwnedFd)>,
 ) -> Result<Exec, ExecError> {
+    // Others are all in the node's, and entering a namespace costs a millisecond, although it be one's own.
+    let pids = if spec.procfs { PidNamespace::PidJoined } else { PidNamespace::PidShared };
     let guest = format!("{}.{:016x}", container.id(), rand::random::<u64>());
     let (sender, receiver) = oneshot::channel();
     let entry = Entry { container: container.id().to_string(), process: None, ended: sender };
@@ -237,7 +239,7 @@ async fn launch(
     // Its caller may go away meanwhile; then what was started must be ended all the same.
     let (task, name) = (Arc::clone(runtime), guest.clone());
     let started = runtime.run_to_end(async move {
-        match task.host.launch(&name, &spec, PidNamespace::PidJoined, descriptors).await {
+        match task.host.launch(&name, &spec, pids, descriptors).await {
             Ok(process) => {
                 if let Some(entry) = task.execs.lock().get_mut(&name) {
                     entry.process = Some(process.clone());
