@@ -12,6 +12,7 @@ use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 use wasm_host::protocol::{CodeKind, DescriptorKind, GuestSpec, MAX_DESCRIPTORS, Mount, PidNamespace, StreamKind};
 
+use super::Container;
 use super::bind::{self, MountPlan};
 use super::pty::{self, Pty};
 use super::{devices, mount_points, rootfs};
@@ -198,6 +199,19 @@ fn gather(plan: LaunchPlan) -> Result<Gathered, LaunchError> {
         descriptors.extend(cgroup.oom_file().map(|file| (DescriptorKind::OomEvents, file)));
     }
     Ok((spec, descriptors))
+}
+
+/// Gives a process of a container the score that the pod asks for. Written whatever that is: guests would inherit the supervisor's
+/// own value, which protects it from the OOM killer.
+pub fn set_oom_score(container: &Container, process: &Process) {
+    let asked = container.metadata().config.resources.as_ref().map_or(0, |resources| resources.oom_score_adj);
+    let path = format!("/proc/{}/oom_score_adj", process.pid);
+    // A guest that has ended already needs none.
+    if process.is_alive()
+        && let Err(error) = std::fs::write(path, asked.clamp(-1000, 1000).to_string())
+    {
+        tracing::warn!(container = %container.id(), asked, %error, "the guest keeps the supervisor's oom_score_adj");
+    }
 }
 
 /// How code is run; the error says why it is not.

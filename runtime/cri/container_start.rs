@@ -40,7 +40,7 @@ async fn run(runtime: &Runtime, container: &Arc<Container>) -> Result<(), Error>
     match launch(runtime, container, &sandbox).await {
         Ok(process) => {
             let pid = process.pid;
-            set_oom_score(container, &process);
+            launch::set_oom_score(container, &process);
             container.apply(ContainerEvent::Started(process))?;
             tracing::info!(container = %container.id(), pid, "the guest runs");
             Ok(())
@@ -107,18 +107,6 @@ async fn pids(runtime: &Runtime, metadata: &ContainerMetadata, sandbox: &Sandbox
             Pids::Of(process)
         }
     })
-}
-
-/// Written whatever was asked for: guests would inherit the supervisor's own value, which protects it from the OOM killer.
-fn set_oom_score(container: &Container, process: &Process) {
-    let asked = container.metadata().config.resources.as_ref().map_or(0, |resources| resources.oom_score_adj);
-    let path = format!("/proc/{}/oom_score_adj", process.pid);
-    // A guest that has ended already needs none.
-    if process.is_alive()
-        && let Err(error) = std::fs::write(path, asked.clamp(-1000, 1000).to_string())
-    {
-        tracing::warn!(container = %container.id(), asked, %error, "the guest keeps the supervisor's oom_score_adj");
-    }
 }
 
 /// How the code is run; refused where there is nothing to run in it.

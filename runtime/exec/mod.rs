@@ -18,7 +18,7 @@ use wasm_host::protocol::{DescriptorKind, ExitRecord, GuestSpec, PidNamespace, S
 
 use crate::cgroup::CgroupError;
 use crate::container::entrypoint::EntrypointError;
-use crate::container::launch::code_kind;
+use crate::container::launch::{code_kind, set_oom_score};
 use crate::container::{Container, ContainerState, spec};
 use crate::host::{Host, HostError, Process};
 use crate::state::Runtime;
@@ -27,7 +27,7 @@ use crate::state::Runtime;
 #[derive(Debug, Error)]
 pub enum ExecError {
     /// It has ended, or has not begun.
-    #[error("container {id} does not run: its state is {state:?}, or just about to change")]
+    #[error("container {id} is in state {state:?}, not Running")]
     NotRunning {
         /// The container.
         id: String,
@@ -257,6 +257,7 @@ async fn launch(
         Err(HostError::Refused { errno: libc::ESRCH, .. }) => return Err(not_running(container)),
         started => started?,
     };
+    set_oom_score(container, &exec.process);
     // The container may have ended between the look at its state and the entry above; then nobody has ended this.
     running(container)?;
     tracing::debug!(container = %container.id(), guest, pid = exec.process.pid, "a command runs");
