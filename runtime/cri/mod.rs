@@ -1,15 +1,17 @@
 //! The CRI: the only room that knows its messages and `tonic::Status`.
 //!
-//! A file per RPC, noun first. [`service`] is what tonic calls: one wrapper for all of them, which gates, logs and maps errors
-//! ([`error`]). `request_*` turn messages into our own types and check them; `answer_*` turn our types into messages.
+//! A file per RPC, noun first. [`runtime_service`] and [`image_service`] are what tonic calls: each call goes through one wrapper
+//! ([`service`]), which gates, logs and maps errors ([`error`]). `request_*` turn messages into our own types and check them; `answer_*` turn our types into messages.
 
 mod answer_container;
 mod answer_image;
 mod answer_sandbox;
 pub mod error;
 mod filter;
+mod image_service;
 mod request_container;
 mod request_sandbox;
+mod runtime_service;
 mod service;
 #[cfg(test)]
 mod tests;
