@@ -22,6 +22,10 @@ use crate::store::{ContainerId, Reservation, Reserve, Table};
 /// The largest /etc/passwd or /etc/group that is read. Real ones have a few kB.
 const MAX_ACCOUNTS: u64 = 1 << 20;
 
+/// Longest name and longest path, with its final zero, that the kernel takes (limits.h).
+const NAME_BYTES: usize = 255;
+const PATH_BYTES: usize = 4096;
+
 pub(super) async fn create(runtime: Arc<Runtime>, request: CreateContainerRequest) -> Result<CreateContainerResponse, Error> {
     let sandbox = runtime.sandboxes.find(&request.pod_sandbox_id).map_err(Error::lookup("sandbox", &request.pod_sandbox_id))?;
     let config = request_container::config(request.config)?;
@@ -91,7 +95,7 @@ async fn make(
         lower_dirs: runtime.images.lower_dirs(&image),
         image_ref: image.repo_digests.first().unwrap_or(&image.id).clone(),
         image_name: image_name(&config, &image),
-        log_path: log_path(&sandbox.metadata().config.log_directory, &config.log_path),
+        log_path: log_path(&sandbox.metadata().config.log_directory, &config.log_path)?,
         stop_signal: stop_signal(&config, &image)?,
         process,
         mounts,
@@ -208,11 +212,19 @@ fn image_name(config: &ContainerConfig, image: &Image) -> String {
     image.repo_tags.first().or(image.repo_digests.first()).unwrap_or(asked).clone()
 }
 
-fn log_path(directory: &str, path: &str) -> Option<PathBuf> {
+/// The file below the pod's directory. A path that leads out of it, or that no file can have, is refused here and not when
+/// the guest is to write.
+fn log_path(directory: &str, path: &str) -> Result<Option<PathBuf>, Error> {
     if directory.is_empty() || path.is_empty() {
-        return None;
+        return Ok(None);
     }
-    mounts::clean(&format!("{directory}/{path}")).map(PathBuf::from)
+    let refused = || Error::Invalid("the log path names no file below the pod's log directory".to_owned());
+    let names = || path.split('/').filter(|name| !matches!(*name, "" | "."));
+    if names().next().is_none() || names().any(|name| name == ".." || name.len() > NAME_BYTES) {
+        return Err(refused());
+    }
+    let whole = mounts::clean(&format!("{directory}/{path}")).filter(|whole| whole.len() < PATH_BYTES);
+    whole.map(|whole| Some(PathBuf::from(whole))).ok_or_else(refused)
 }
 
 fn stop_signal(config: &ContainerConfig, image: &Image) -> Result<i32, Error> {
@@ -242,8 +254,18 @@ mod tests {
 
     #[test]
     fn a_log_needs_a_directory_and_a_name() {
-        assert_eq!(log_path("/logs/", "app/0.log"), Some(PathBuf::from("/logs/app/0.log")));
-        assert_eq!(log_path("", "app/0.log"), None);
-        assert_eq!(log_path("/logs", ""), None);
+        assert_eq!(log_path("/logs/", "app/0.log").unwrap(), Some(PathBuf::from("/logs/app/0.log")));
+        assert_eq!(log_path("/logs", "/./0.log").unwrap(), Some(PathBuf::from("/logs/0.log")));
+        assert_eq!(log_path("", "app/0.log").unwrap(), None);
+        assert_eq!(log_path("/logs", "").unwrap(), None);
+    }
+
+    #[test]
+    fn a_log_stays_below_the_pods_directory() {
+        let long = "a".repeat(256);
+        let deep = "a/".repeat(3000);
+        for path in ["..", "../0.log", "app/../../0.log", "/", ".", "0\0.log", &long, &deep] {
+            assert!(matches!(log_path("/logs", path), Err(Error::Invalid(_))), "{path:.20}");
+        }
     }
 }

@@ -27,6 +27,8 @@ type Layered struct {
 	Files map[string]string
 	// Texts are files by their content.
 	Texts map[string]string
+	// SetUID are programs by their content, with the set-user-ID bit.
+	SetUID map[string]string
 	// Links are symbolic links: their targets by their paths.
 	Links map[string]string
 	// Directories are open to everybody, as /tmp is.
@@ -83,6 +85,9 @@ func (l Layered) archive(t *testing.T) []byte {
 	}
 	for name, text := range l.Texts {
 		add(name, tar.Header{Typeflag: tar.TypeReg, Mode: 0o644}, []byte(text))
+	}
+	for name, text := range l.SetUID {
+		add(name, tar.Header{Typeflag: tar.TypeReg, Mode: 0o4755}, []byte(text))
 	}
 	for name, target := range l.Links {
 		add(name, tar.Header{Typeflag: tar.TypeSymlink, Linkname: target, Mode: 0o777}, nil)
