@@ -6,6 +6,7 @@
 mod answer_container;
 mod answer_image;
 mod answer_sandbox;
+mod answer_stats;
 pub mod error;
 mod filter;
 mod image_service;
@@ -24,6 +25,8 @@ mod sandbox_list;
 mod sandbox_port_forward;
 mod sandbox_remove;
 mod sandbox_run;
+mod sandbox_stats;
+mod sandbox_stats_list;
 mod sandbox_status;
 mod sandbox_stop;
 
@@ -34,6 +37,8 @@ mod container_list;
 mod container_log_reopen;
 mod container_remove;
 mod container_start;
+mod container_stats;
+mod container_stats_list;
 mod container_status;
 mod container_stop;
 

@@ -29,6 +29,7 @@ mod exit;
 mod files;
 mod log;
 mod procfs;
+mod stats;
 mod user;
 mod wasi;
 
