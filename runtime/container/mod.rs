@@ -29,6 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::stats;
 use crate::store::{ContainerId, IdError, Record, Store, StoreError, Table};
 
 pub use metadata::{
@@ -82,6 +83,8 @@ pub struct Container {
     /// Held while the container is started or removed. StopContainer does not take it: it must get through a long grace period
     /// of another stop, and a removal must get through any.
     pub operation: tokio::sync::Mutex<()>,
+    /// What is measured of it.
+    pub stats: stats::OfContainer,
 }
 
 impl Container {
@@ -93,6 +96,7 @@ impl Container {
             store,
             images: Mutex::new(images),
             operation: tokio::sync::Mutex::new(()),
+            stats: stats::OfContainer::default(),
         })
     }
 
@@ -167,6 +171,9 @@ impl Container {
             *status = record.status;
             true
         });
+        if self.state() != ContainerState::Running {
+            self.stats.close();
+        }
         outcome.map(|()| changed)
     }
 }

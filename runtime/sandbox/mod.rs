@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::stats;
 use crate::store::{ContainerId, IdError, Record, SandboxId, Store, StoreError, Table};
 
 pub use metadata::{
@@ -63,6 +64,8 @@ pub struct Sandbox {
     store: Arc<Store>,
     /// Held shared while a container is created or started in it, and alone while the sandbox is stopped or removed.
     pub operation: tokio::sync::RwLock<()>,
+    /// What is measured of it.
+    pub stats: stats::pod::OfSandbox,
     /// Held while its first process is looked for and started.
     init: tokio::sync::Mutex<()>,
 }
@@ -76,6 +79,7 @@ impl Sandbox {
             containers: Mutex::default(),
             store,
             operation: tokio::sync::RwLock::new(()),
+            stats: stats::pod::OfSandbox::default(),
             init: tokio::sync::Mutex::new(()),
         })
     }
@@ -126,6 +130,9 @@ impl Sandbox {
                 false
             }
         });
+        if self.state() != SandboxState::Ready {
+            self.stats.close();
+        }
         outcome
     }
 
