@@ -2,10 +2,11 @@
 //!
 //! [`metadata`] is what never changes, [`state`] what does; [`Container`] joins both and writes each change to its record before
 //! it can be seen. A container is composed once, when it is created: [`spec`] from request and image, with [`user`],
-//! [`entrypoint`] and [`mounts`]. It is started by [`launch`] over [`rootfs`] and [`bind`], ended by [`stop`], given back by
+//! [`capabilities`], [`seccomp`], [`entrypoint`] and [`mounts`]. It is started by [`launch`] over [`rootfs`] and [`bind`], ended by [`stop`], given back by
 //! [`release`].
 
 pub mod bind;
+pub mod capabilities;
 pub mod devices;
 pub mod entrypoint;
 pub mod launch;
@@ -15,6 +16,7 @@ pub mod mounts;
 pub mod pty;
 pub mod release;
 pub mod rootfs;
+pub mod seccomp;
 pub mod signals;
 pub mod spec;
 pub mod state;
@@ -31,8 +33,8 @@ use tokio::sync::watch;
 use crate::store::{ContainerId, IdError, Record, Store, StoreError, Table};
 
 pub use metadata::{
-    ContainerConfig, ContainerMetadata, GuestUser, ImageFiles, ImageName, ImageVolume, MountPropagation, MountRequest,
-    ProcessSpec, ResolvedMount, Resources, UserRequest,
+    CapabilityRequest, ContainerConfig, ContainerMetadata, GuestUser, ImageFiles, ImageName, ImageVolume, MountPropagation,
+    MountRequest, ProcessSpec, ResolvedMount, Resources, SeccompRequest, UserRequest,
 };
 pub use state::{ContainerEvent, ContainerState, ContainerStatus, Exit, TransitionError};
 

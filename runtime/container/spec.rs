@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use wasm_host::protocol::GuestSpec;
 
+use super::capabilities;
 use super::entrypoint::{self, EntrypointError, Module, Program, Tree};
-use super::metadata::{ContainerConfig, ContainerMetadata, ProcessSpec};
+use super::metadata::{ContainerConfig, ContainerMetadata, ProcessSpec, SeccompRequest};
 use super::mounts::clean;
 use super::user::{self, UserError};
-use crate::config::Config;
+use crate::config::{Config, Seccomp};
 use crate::sandbox::{NamespaceMode, SandboxMetadata};
 
 /// PATH of a guest where neither image nor pod sets one; what Docker and containerd set.
@@ -86,6 +87,7 @@ pub fn compose(
         termination_message_path,
         module: module.path,
         module_digest: module.digest,
+        seccomp: Vec::new(),
     })
 }
 
@@ -101,6 +103,9 @@ pub fn guest_spec(container: &ContainerMetadata, sandbox: &SandboxMetadata, conf
     if container.config.tty {
         name_terminal(&mut env);
     }
+    let handler = config.handlers.get(&sandbox.config.handler);
+    let asked = &container.config;
+    let unconfined = asked.privileged || asked.seccomp == SeccompRequest::Unconfined;
     GuestSpec {
         args: process.args.clone(),
         env,
@@ -117,9 +122,13 @@ pub fn guest_spec(container: &ContainerMetadata, sandbox: &SandboxMetadata, conf
         // A pod on the node's network has the node's host name, as everywhere.
         host_uts: sandbox.config.host_network(),
         stdin_once: container.config.stdin_once,
-        procfs: config.handlers.get(&sandbox.config.handler).is_some_and(|handler| handler.procfs),
+        procfs: handler.is_some_and(|handler| handler.procfs),
         masked_paths: container.config.masked_paths.clone(),
         readonly_paths: container.config.readonly_paths.clone(),
+        seccomp_programs: process.seccomp.iter().map(|program| program.0.clone()).collect(),
+        seccomp_unconfined: unconfined && handler.is_some_and(|handler| handler.seccomp == Seccomp::AsAsked),
+        capability_bounding: capabilities::bounding(&asked.capabilities),
+        no_low_ports: !capabilities::keeps_low_ports(&asked.capabilities),
         ..GuestSpec::default()
     }
 }

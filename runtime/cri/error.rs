@@ -9,6 +9,7 @@ use crate::cgroup::{CgroupError, PathError};
 use crate::container::launch::LaunchError;
 use crate::container::mounts::MountError;
 use crate::container::release::RemoveError as ContainerRemoveError;
+use crate::container::seccomp::SeccompError;
 use crate::container::spec::SpecError;
 use crate::container::stop::StopError;
 use crate::exec::ExecError;
@@ -104,6 +105,9 @@ pub enum Error {
     /// What a container is made of.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// A seccomp profile.
+    #[error(transparent)]
+    Seccomp(#[from] SeccompError),
     /// A mount.
     #[error(transparent)]
     Mount(#[from] MountError),
@@ -182,7 +186,7 @@ impl Error {
                 Code::InvalidArgument
             }
             Self::NameTaken { .. } => Code::AlreadyExists,
-            Self::Precondition(_) => Code::FailedPrecondition,
+            Self::Precondition(_) | Self::Seccomp(_) => Code::FailedPrecondition,
             Self::Unimplemented(_) => Code::Unimplemented,
             Self::Unavailable(_) => Code::Unavailable,
             Self::Cgroup(error) => cgroup_code(error),

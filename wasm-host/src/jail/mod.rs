@@ -91,7 +91,10 @@ pub fn enter(spec: &GuestSpec, places: Places, filter: &Filter) -> Result<(), Ja
     privileges::limit(spec)?;
     privileges::drop_all(spec)?;
     filesystem::restrict()?;
-    filter.apply()
+    for program in &spec.seccomp_programs {
+        syscalls::apply_asked(program)?;
+    }
+    if spec.seccomp_unconfined { Ok(()) } else { filter.apply() }
 }
 
 /// Locks the calling process in with nothing: an empty root of its own, and no privileges.
