@@ -10,7 +10,7 @@ use super::metadata::{ContainerConfig, ContainerMetadata, ProcessSpec, SeccompRe
 use super::mounts::clean;
 use super::user::{self, UserError};
 use crate::config::{Config, Seccomp};
-use crate::sandbox::{NamespaceMode, SandboxMetadata};
+use crate::sandbox::{NamespaceMode, SandboxMetadata, sysctls};
 
 /// PATH of a guest where neither image nor pod sets one; what Docker and containerd set.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -114,6 +114,7 @@ pub fn guest_spec(container: &ContainerMetadata, sandbox: &SandboxMetadata, conf
         gid: process.user.gid,
         groups: process.user.groups.clone(),
         hostname: sandbox.hostname.clone(),
+        domainname: sysctls::domain_name(&sandbox.config.sysctls).unwrap_or_default().to_owned(),
         root_readonly: container.config.readonly_rootfs,
         termination_message_path: process.termination_message_path.clone(),
         host_network: sandbox.config.host_network(),

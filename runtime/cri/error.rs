@@ -18,6 +18,7 @@ use crate::network::bandwidth::BandwidthError;
 use crate::network::{NetnsError, NetworkError};
 use crate::sandbox::files::FileError;
 use crate::sandbox::init::InitError;
+use crate::sandbox::ipc::IpcError;
 use crate::sandbox::release::ReleaseError;
 use crate::sandbox::sysctls::SysctlError;
 use crate::state::Lost;
@@ -90,6 +91,9 @@ pub enum Error {
     /// A network namespace.
     #[error("cannot set up the pod's network namespace")]
     Namespace(#[from] NetnsError),
+    /// An IPC namespace.
+    #[error("cannot set up the pod's IPC namespace")]
+    Ipc(#[from] IpcError),
     /// The files of a sandbox.
     #[error(transparent)]
     Files(#[from] FileError),
@@ -193,6 +197,7 @@ impl Error {
             Self::Network(NetworkError::NotConfigured(_)) => Code::Unavailable,
             Self::Network(NetworkError::Pod { .. }) => Code::InvalidArgument,
             Self::Namespace(NetnsError::NotANetworkSysctl(_) | NetnsError::Sysctl { .. }) => Code::InvalidArgument,
+            Self::Ipc(IpcError::Sysctl { .. }) => Code::InvalidArgument,
             Self::SandboxChange(sandbox::ChangeError::Transition(_)) => Code::FailedPrecondition,
             Self::ContainerChange(container::ChangeError::Transition(_)) => Code::FailedPrecondition,
             Self::Spec(error) => spec_code(error),
@@ -218,6 +223,7 @@ impl Error {
             Self::Code(CodeError::Unknown { .. } | CodeError::Damaged { .. }) => Code::FailedPrecondition,
             Self::Network(_)
             | Self::Namespace(_)
+            | Self::Ipc(_)
             | Self::Files(_)
             | Self::Store(_)
             | Self::SandboxChange(_)

@@ -29,7 +29,7 @@ pub fn config(config: Option<cri::PodSandboxConfig>, handler: String) -> Result<
         sysctls: linux.sysctls.into_iter().collect(),
         privileged: security.privileged,
     };
-    sysctls::check(&config.sysctls, config.host_network())?;
+    sysctls::check(&config)?;
     check_bandwidth(&config)?;
     Ok(config)
 }
