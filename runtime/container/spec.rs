@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use images::{DEFAULT_PATH, search_path};
 use wasm_host::protocol::GuestSpec;
 
 use super::capabilities;
@@ -11,9 +12,6 @@ use super::mounts::clean;
 use super::user::{self, UserError};
 use crate::config::{Config, Seccomp};
 use crate::sandbox::{NamespaceMode, SandboxMetadata, sysctls};
-
-/// PATH of a guest where neither image nor pod sets one; what Docker and containerd set.
-pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Where the kubelet says which file holds the termination message.
 pub const TERMINATION_MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessagePath";
@@ -89,11 +87,6 @@ pub fn compose(
         module_digest: module.digest,
         seccomp: Vec::new(),
     })
-}
-
-/// The PATH of an environment.
-pub fn search_path(env: &[String]) -> &str {
-    env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH)
 }
 
 /// What the supervisor is sent, but for mounts and streams, which go with their descriptors.
