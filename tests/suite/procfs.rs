@@ -15,7 +15,7 @@ fn node() -> Option<Node> {
     let image = Layered::new().file("/bin/probe", &PROBE.wasm()?).env(&["PATH=/bin"]).build();
     let registry = Registry::shared()?;
     // Once: the registry does not take the same layer twice at a time.
-    static PUSHED: OnceLock<()> = OnceLock::new();
+    static PUSHED: OnceLock<String> = OnceLock::new();
     PUSHED.get_or_init(|| registry.push("procfs/probe", "1", &image));
     node.pull(&reference()).expect("the image is pulled");
     Some(node)
