@@ -125,7 +125,10 @@ calls! {
     runtime.exec(ExecRequest) -> ExecResponse;
     runtime.attach(AttachRequest) -> AttachResponse;
     runtime.port_forward(PortForwardRequest) -> PortForwardResponse;
+    runtime.container_stats(ContainerStatsRequest) -> ContainerStatsResponse;
     runtime.list_container_stats(ListContainerStatsRequest) -> ListContainerStatsResponse;
+    runtime.pod_sandbox_stats(PodSandboxStatsRequest) -> PodSandboxStatsResponse;
+    runtime.list_pod_sandbox_stats(ListPodSandboxStatsRequest) -> ListPodSandboxStatsResponse;
     runtime.checkpoint_container(CheckpointContainerRequest) -> CheckpointContainerResponse;
     runtime.list_metric_descriptors(ListMetricDescriptorsRequest) -> ListMetricDescriptorsResponse;
     images.pull_image(PullImageRequest) -> PullImageResponse;
