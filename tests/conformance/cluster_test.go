@@ -25,7 +25,8 @@ import (
 // nodeAddress is where the node is reached. It is in the test's own network, so anybody may have it as well.
 const nodeAddress = "192.0.2.1"
 
-// %[1]s is the toolbox, %[2]s a server of HTTP on port 80.
+// %[1]s is the toolbox, %[2]s a server of HTTP on port 80, %[3]s a directory of the node. Without a cluster a kubelet knows
+// no runtime class, and so grants no mount that is read-only to its depth.
 const ofCluster = `apiVersion: node.k8s.io/v1
 kind: RuntimeClass
 metadata: {name: wasm-compat}
@@ -54,8 +55,12 @@ spec:
   automountServiceAccountToken: false
   terminationGracePeriodSeconds: 5
   containers:
-  - {name: main, image: %[1]s, command: [sleep, infinity]}
+  - name: main
+    image: %[1]s
+    command: [sleep, infinity]
+    volumeMounts: [{name: fixed, mountPath: /fixed, readOnly: true, recursiveReadOnly: Enabled}]
   - {name: web, image: %[2]s}
+  volumes: [{name: fixed, hostPath: {path: %[3]s}}]
 `
 
 func TestAClusterResizesAPodInPlace(t *testing.T) {
@@ -113,8 +118,9 @@ func TestAClusterResizesAPodInPlace(t *testing.T) {
 		return pod
 	}
 	var resized core.Pod
+	fixed := place.Write(t, "fixed/there", "as it was\n")
 	harness.Step(t, "pods run that the API server was given", func(t *testing.T) {
-		cluster.Do(t, fmt.Sprintf(ofCluster, images.standard.Reference, images.web.Reference), "apply", "-f", "-")
+		cluster.Do(t, fmt.Sprintf(ofCluster, images.standard.Reference, images.web.Reference, filepath.Dir(fixed)), "apply", "-f", "-")
 		resized = runs(t, "resized")
 		runs(t, "shown")
 	})
@@ -141,6 +147,9 @@ func TestAClusterResizesAPodInPlace(t *testing.T) {
 		}
 		if err := wants(cluster.Do(t, "", "describe", "pod", "resized"), "cri-wasm://", "Started", "memory:  128Mi"); err != nil {
 			t.Errorf("describe: %v", err)
+		}
+		if got := cluster.Do(t, "", "exec", "shown", "-c", "main", "--", "sh", "-c", "cat /fixed/there; touch /fixed/new 2>&1; true"); got != "as it was\ntouch: /fixed/new: Read-only file system\n" {
+			t.Errorf("what is read-only to its depth: %q", got)
 		}
 		if got := cluster.Do(t, "", "exec", "shown", "-c", "main", "--", "cat", "/proc/self/comm"); got != "cat\n" {
 			t.Errorf("what the runtime class gives: %q", got)

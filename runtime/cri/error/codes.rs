@@ -51,6 +51,7 @@ pub(super) fn host_code(error: &HostError) -> Code {
     match error {
         HostError::NotRunning | HostError::OrdersWaiting => Code::Unavailable,
         HostError::TimedOut { .. } => Code::DeadlineExceeded,
+        HostError::Refused { errno: libc::ENOMEM, .. } => Code::FailedPrecondition,
         _ => Code::Internal,
     }
 }

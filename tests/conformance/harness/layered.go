@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"io"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -33,7 +34,9 @@ type Layered struct {
 	Links map[string]string
 	// Directories are open to everybody, as /tmp is.
 	Directories []string
-	Config      v1.Config
+	// Native says that the programs are Linux' own, for this machine.
+	Native bool
+	Config v1.Config
 }
 
 // Push pushes the image.
@@ -62,7 +65,11 @@ func (l Layered) base(t *testing.T) v1.Image {
 		return must(remote.Image(must(name.NewTag(l.Base.Reference, name.Insecure))(t)))(t)
 	}
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	return must(mutate.ConfigFile(image, &v1.ConfigFile{Architecture: "wasm", OS: "wasip1", RootFS: v1.RootFS{Type: "layers"}}))(t)
+	platform := v1.ConfigFile{Architecture: "wasm", OS: "wasip1", RootFS: v1.RootFS{Type: "layers"}}
+	if l.Native {
+		platform.Architecture, platform.OS = runtime.GOARCH, "linux"
+	}
+	return must(mutate.ConfigFile(image, &platform))(t)
 }
 
 // archive is the layer: directories before what lies in them, everything by name, so that the same content is the same

@@ -106,10 +106,14 @@ impl Supervisor {
             same.for_each(|other| other.others += 1);
         }
         if let Some((connection, request)) = guest.reply_to {
-            let message =
-                if record.message.is_empty() { format!("it ended with status {}", record.exit_code) } else { record.message };
+            // A limit below what a process takes before its guest runs kills it here: that is the limit's fault.
+            let (message, errno) = match (was_oom_killed(status, &record), record.message) {
+                (true, _) => ("it was killed before it ran: its memory limit is too low".to_owned(), libc::ENOMEM),
+                (false, message) if message.is_empty() => (format!("it ended with status {}", record.exit_code), 0),
+                (false, message) => (message, 0),
+            };
             let _ = self.directory.forget(&guest.name);
-            self.reply(connection, request, reply::Body::Failure(Failure { message, errno: 0 }));
+            self.reply(connection, request, reply::Body::Failure(Failure { message, errno }));
             return;
         }
         if let Err(error) = self.directory.write_exit(&guest.name, &record) {
