@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::events::Turn;
 use crate::store::{ContainerId, IdError, Record, Store, StoreError, Table};
 
 pub use metadata::{
@@ -136,8 +137,9 @@ impl Container {
         self.status.subscribe()
     }
 
-    /// Applies an event: to the record first, then to memory. Returns whether anything changed.
-    pub fn apply(&self, event: ContainerEvent) -> Result<bool, ChangeError> {
+    /// Applies an event: to the record first, then to memory. Returns whether anything changed. What clients can see is changed
+    /// by [`Runtime::change_container`](crate::state::Runtime::change_container), which tells them.
+    pub fn apply(&self, _turn: &Turn<'_>, event: ContainerEvent) -> Result<bool, ChangeError> {
         // A guest's end is true whether it can be recorded or not; its exit record stays until the container goes.
         let must = matches!(event, ContainerEvent::Ended(_));
         let mut outcome = Ok(());

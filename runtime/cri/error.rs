@@ -11,6 +11,7 @@ use crate::container::mounts::MountError;
 use crate::container::release::RemoveError as ContainerRemoveError;
 use crate::container::spec::SpecError;
 use crate::container::stop::StopError;
+use crate::events::Behind;
 use crate::exec::ExecError;
 use crate::host::HostError;
 use crate::network::bandwidth::BandwidthError;
@@ -154,6 +155,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A client that does not take what it is sent.
+    #[error(transparent)]
+    Behind(#[from] Behind),
     /// Work that ended without an answer.
     #[error(transparent)]
     Lost(#[from] Lost),
@@ -185,6 +189,8 @@ impl Error {
             Self::Precondition(_) => Code::FailedPrecondition,
             Self::Unimplemented(_) => Code::Unimplemented,
             Self::Unavailable(_) => Code::Unavailable,
+            // To be begun anew, with a list, and not just called again.
+            Self::Behind(_) => Code::Aborted,
             Self::Cgroup(error) => cgroup_code(error),
             Self::Network(NetworkError::NotConfigured(_)) => Code::Unavailable,
             Self::Network(NetworkError::Pod { .. }) => Code::InvalidArgument,

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::events::Turn;
 use crate::store::{ContainerId, IdError, Record, SandboxId, Store, StoreError, Table};
 
 pub use metadata::{
@@ -107,8 +108,9 @@ impl Sandbox {
         self.status.borrow().state
     }
 
-    /// Applies an event: to the record first, then to memory.
-    pub fn apply(&self, event: SandboxEvent) -> Result<(), ChangeError> {
+    /// Applies an event: to the record first, then to memory. What clients can see is changed by
+    /// [`Runtime::change_sandbox`](crate::state::Runtime::change_sandbox), which tells them.
+    pub fn apply(&self, _turn: &Turn<'_>, event: SandboxEvent) -> Result<(), ChangeError> {
         let mut outcome = Ok(());
         self.status.send_if_modified(|status| match self.after(status, event) {
             Ok(next) => {
@@ -167,6 +169,11 @@ impl Sandboxes {
     /// Takes a sandbox away.
     pub fn remove(&self, id: &SandboxId) {
         self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// The sandbox of exactly this id.
+    pub fn get(&self, id: &str) -> Option<Arc<Sandbox>> {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
     /// The sandbox of this id or of a unique beginning of it.

@@ -40,6 +40,8 @@ mod images_settings;
 
 mod concurrency;
 mod config_cli;
+mod events;
 mod records;
 mod restart;
+mod stream;
 mod toolbox;
