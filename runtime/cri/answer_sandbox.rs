@@ -26,13 +26,8 @@ pub fn item(sandbox: &Sandbox) -> cri::PodSandbox {
     }
 }
 
-/// The status of PodSandboxStatus.
-pub fn status(sandbox: &Sandbox) -> cri::PodSandboxStatus {
-    status_as(sandbox, sandbox.status())
-}
-
-/// The status of PodSandboxStatus, for what the sandbox was at some time.
-pub fn status_as(sandbox: &Sandbox, status: SandboxStatus) -> cri::PodSandboxStatus {
+/// The status of PodSandboxStatus, for what the sandbox is or was at some time.
+pub fn status(sandbox: &Sandbox, status: SandboxStatus) -> cri::PodSandboxStatus {
     let metadata = sandbox.metadata();
     let config = &metadata.config;
     // A pod on the node's network has an empty one, as containerd answers.

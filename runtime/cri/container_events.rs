@@ -37,7 +37,7 @@ fn message(event: &Event) -> cri::ContainerEventResponse {
         container_id: event.subject.clone(),
         container_event_type: kind.into(),
         created_at: event.at,
-        pod_sandbox_status: Some(answer_sandbox::status_as(&event.sandbox, event.sandbox_status.clone())),
+        pod_sandbox_status: Some(answer_sandbox::status(&event.sandbox, event.sandbox_status.clone())),
         containers_statuses: statuses.collect(),
     }
 }

@@ -24,5 +24,5 @@ pub(super) async fn stream(
 ) -> Result<impl Stream<Item = Result<StreamContainersResponse, Error>>, Error> {
     let found = filter::containers(&runtime, request.filter);
     let message = |containers| StreamContainersResponse { containers };
-    Ok(portions(found, |container| answer_container::item(container), message))
+    Ok(portions(found, |container| answer_container::item(&container), message))
 }

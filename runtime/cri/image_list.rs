@@ -23,7 +23,7 @@ pub(super) async fn stream(
     request: StreamImagesRequest,
 ) -> Result<impl Stream<Item = Result<StreamImagesResponse, Error>>, Error> {
     let found = matching(&runtime, request.filter);
-    let item = move |image: &Arc<Image>| answer_image::image(image, runtime.images.is_pinned(image));
+    let item = move |image: Arc<Image>| answer_image::image(&image, runtime.images.is_pinned(&image));
     Ok(portions(found, item, |images| StreamImagesResponse { images }))
 }
 

@@ -23,5 +23,5 @@ pub(super) async fn stream(
 ) -> Result<impl Stream<Item = Result<StreamPodSandboxesResponse, Error>>, Error> {
     let sandboxes = filter::sandboxes(&runtime, request.filter);
     let message = |pod_sandboxes| StreamPodSandboxesResponse { pod_sandboxes };
-    Ok(portions(sandboxes, |sandbox| answer_sandbox::item(sandbox), message))
+    Ok(portions(sandboxes, |sandbox| answer_sandbox::item(&sandbox), message))
 }

@@ -15,7 +15,7 @@ const PORTION: usize = 64 << 10;
 /// Messages with the items of these objects, each item in one of them. No objects: no message.
 pub(super) fn portions<T, I, A>(
     objects: Vec<T>,
-    item: impl Fn(&T) -> I + Send + 'static,
+    item: impl Fn(T) -> I + Send + 'static,
     message: impl Fn(Vec<I>) -> A + Send + 'static,
 ) -> impl Stream<Item = Result<A, Error>> + Send + 'static
 where
@@ -29,7 +29,7 @@ where
         while size < PORTION
             && let Some(object) = objects.next()
         {
-            let item = item(&object);
+            let item = item(object);
             size += item.encoded_len();
             items.push(item);
         }
@@ -43,7 +43,7 @@ mod tests {
     use futures_util::StreamExt as _;
 
     async fn sizes(items: Vec<String>) -> Vec<usize> {
-        let portions = portions(items, Clone::clone, |portion| portion.len());
+        let portions = portions(items, |item| item, |portion| portion.len());
         portions.map(Result::unwrap).collect().await
     }
 

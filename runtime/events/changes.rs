@@ -37,12 +37,16 @@ impl Runtime {
     }
 
     /// A sandbox that has no record any more is no longer among the runtime's.
+    ///
+    /// Where its pod has another sandbox by then, that one is told as what the pod is. To a kubelet the end of the sandbox that an
+    /// event shows is the end of the pod: it would forget the other one, make a third, and end what runs (seen with 1.36).
     pub fn forget_sandbox(&self, sandbox: &Sandbox) {
         let id = sandbox.id().as_str();
         let mut turn = self.events.turn();
         if let Some(sandbox) = self.sandboxes.get(id) {
             self.sandboxes.remove(sandbox.id());
-            self.tell(&mut turn, &sandbox, id, EventKind::Deleted);
+            let shown = self.sandboxes.latest_of_pod(&sandbox).unwrap_or(sandbox);
+            self.tell(&mut turn, &shown, id, EventKind::Deleted);
             turn.forget(id);
         }
     }

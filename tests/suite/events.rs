@@ -152,6 +152,29 @@ fn a_container_that_cannot_be_started_has_stopped_and_never_started() {
 }
 
 #[test]
+fn a_sandbox_that_goes_while_its_pod_has_another_one_is_told_with_that_one() {
+    let Some(node) = Node::with(&[PROBE]) else { return };
+    let old = node.pod("web");
+    node.launch(&old, &PROBE.container("app", &["sleep", "forever"]));
+    node.stop_pod(&old.id).unwrap();
+    let mut config = old.config.clone();
+    config.metadata.as_mut().unwrap().attempt = 1;
+    let new = node.run_pod(&config).unwrap();
+    let app = node.launch(&new, &PROBE.container("app", &["sleep", "forever"]));
+    node.pod("another");
+    let mut events = follow(&node);
+    node.remove_pod(&old.id).unwrap();
+    let told = take_until(&mut events, Deleted, &old.id);
+    let last = told.last().unwrap();
+    assert_eq!(last.pod_sandbox_status.as_ref().unwrap().id, new.id);
+    assert_eq!(self::told(last), (Deleted, &*old.id, SandboxReady, vec![(&*app, ContainerRunning)]));
+    node.remove_pod(&new.id).unwrap();
+    let told = take_until(&mut events, Deleted, &new.id);
+    assert_eq!(told.last().unwrap().pod_sandbox_status.as_ref().unwrap().id, new.id);
+    node.finish();
+}
+
+#[test]
 fn several_clients_are_each_told_everything_in_the_same_order() {
     let Some(node) = Node::with(&[PROBE]) else { return };
     let mut clients: Vec<_> = (0..4).map(|_| follow(&node)).collect();

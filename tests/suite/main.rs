@@ -38,6 +38,7 @@ mod images_limits;
 mod images_refused;
 mod images_settings;
 
+mod again;
 mod concurrency;
 mod config_cli;
 mod events;

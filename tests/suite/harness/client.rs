@@ -74,6 +74,26 @@ impl Client {
         executor().block_on(async { Ok(service.run_pod_sandbox(within(deadline, request)).await?.into_inner()) })
     }
 
+    /// CreateContainer for a caller that gives up after a while.
+    pub fn create_container_within(
+        &self,
+        deadline: Duration,
+        request: cri::CreateContainerRequest,
+    ) -> Result<cri::CreateContainerResponse, Status> {
+        let mut service = self.runtime.clone();
+        executor().block_on(async { Ok(service.create_container(within(deadline, request)).await?.into_inner()) })
+    }
+
+    /// StopContainer for a caller that gives up after a while.
+    pub fn stop_container_within(
+        &self,
+        deadline: Duration,
+        request: cri::StopContainerRequest,
+    ) -> Result<cri::StopContainerResponse, Status> {
+        let mut service = self.runtime.clone();
+        executor().block_on(async { Ok(service.stop_container(within(deadline, request)).await?.into_inner()) })
+    }
+
     /// PullImage for a caller that gives up after a while.
     pub fn pull_image_within(
         &self,
