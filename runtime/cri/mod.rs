@@ -27,6 +27,7 @@ mod sandbox_remove;
 mod sandbox_run;
 mod sandbox_status;
 mod sandbox_stop;
+mod sandbox_update;
 
 mod container_checkpoint;
 mod container_create;
@@ -39,6 +40,7 @@ mod container_remove;
 mod container_start;
 mod container_status;
 mod container_stop;
+mod container_update;
 
 mod image_fs_info;
 mod image_list;

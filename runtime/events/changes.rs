@@ -108,13 +108,14 @@ impl Runtime {
 
     /// A guest that has run and ended before its start was told: both are told, each with what was so then.
     fn tell_late_start(&self, turn: &mut Turn<'_>, sandbox: &Arc<Sandbox>, container: &Container) {
-        let started_at = container.status().started_at();
+        let ended = container.status();
+        let started_at = ended.started_at();
         if started_at == 0 {
             // It never ran.
             return;
         }
         let process = crate::host::Process { pid: 0, start_ticks: 0, started_at };
-        let running = ContainerStatus { state: ContainerState::Running, process: Some(process), exit: None };
+        let running = ContainerStatus { state: ContainerState::Running, process: Some(process), exit: None, ..ended };
         let mut event = self.event(sandbox, container.id().as_str(), EventKind::Started);
         for (other, status) in &mut event.containers {
             if other.id() == container.id() {

@@ -7,7 +7,7 @@ use tonic::Code;
 
 use crate::harness::guests::{LARGE, PROBE};
 use crate::harness::process::Process;
-use crate::harness::{AT_ONCE, Node, Options, cri, eventually, until};
+use crate::harness::{AT_ONCE, Node, Options, cri, until};
 use crate::restart::is_alive;
 
 /// A container whose guest its stop signal does not end.
@@ -32,10 +32,10 @@ fn a_container_whose_caller_gave_up_is_finished_and_handed_to_the_retry_and_to_n
     };
     let gave_up = node.client.create_container_within(Duration::from_millis(100), request).unwrap_err();
     assert!([Code::DeadlineExceeded, Code::Cancelled].contains(&gave_up.code()), "{gave_up:?}");
-    let made = eventually("the container is made all the same", || Some(node.containers(None).first()?.id.clone()));
     let other = LARGE.container("main", &["something", "else"]);
-    let refused = node.create(&pod, &other).unwrap_err();
+    let refused = node.create(&pod, &other).expect_err("the first is finished, and has the name");
     assert_eq!(refused.code(), Code::AlreadyExists);
+    let made = node.containers(None).remove(0).id;
     assert!(refused.message().contains(&made), "it says who has the name: {refused}");
     assert_eq!(node.create(&pod, &config).expect("the retry"), made);
     assert_eq!(node.create(&pod, &config).unwrap_err().code(), Code::AlreadyExists, "it has been handed over now");

@@ -29,6 +29,7 @@ mod exit;
 mod files;
 mod log;
 mod procfs;
+mod resources;
 mod user;
 mod wasi;
 
