@@ -34,6 +34,7 @@ func TestCritestBenchmarks(t *testing.T) {
 	place := harness.NewPlace(t)
 	registry := harness.StartRegistry(t, environment, place)
 	network := harness.NewNetwork(t, place)
+	network.Older(t)
 	daemon := harness.StartDaemon(t, environment, place, network)
 	toolbox := registry.PushToolbox(t, environment, place, "bench/toolbox:v1")
 	peer := harness.StartPeer(t, environment, place, network, registry, "../../benches/cri/native.c")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -208,6 +209,27 @@ func (k *Kubelet) Log(pod core.Pod, container core.ContainerStatus) (string, err
 		}
 	}
 	return text.String(), nil
+}
+
+// Metric is the sum over all labels of one of its own metrics; one that it has not counted yet is 0.
+func (k *Kubelet) Metric(name string) (float64, error) {
+	body, err := k.get("/metrics")
+	if err != nil {
+		return 0, err
+	}
+	var sum float64
+	for _, line := range strings.Split(string(body), "\n") {
+		rest, found := strings.CutPrefix(line, name)
+		if !found || (!strings.HasPrefix(rest, " ") && !strings.HasPrefix(rest, "{")) {
+			continue
+		}
+		value, err := strconv.ParseFloat(line[strings.LastIndex(line, " ")+1:], 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", line, err)
+		}
+		sum += value
+	}
+	return sum, nil
 }
 
 // PodCgroups lists the cgroups of pods that it has made and not removed.
