@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use images::Images;
+use images::{Auth, Image, Images, Progress, PullError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::container::{Container, Containers};
 use crate::exec::Execs;
 use crate::host::Host;
+use crate::metrics::{self, Outcome, Timed, metrics};
 use crate::network::Network;
 use crate::sandbox::{Sandbox, Sandboxes};
 use crate::store::{Names, Store, StoreError};
@@ -155,6 +156,34 @@ impl Runtime {
         if tokio::time::timeout(FLUSH_DEADLINE, self.mirror.wait()).await.is_err() {
             tracing::warn!("the mirror of the records is not up to date; it counts only if the node restarts now");
         }
+    }
+
+    /// Pulls an image, counted; `progress` shows how far it is. Ends with its caller.
+    pub async fn pull(&self, reference: &str, auth: Option<Auth>, progress: Option<&Progress>) -> Result<Arc<Image>, PullError> {
+        let timed = Timed::new("canceled", |result, taken: Duration| {
+            metrics().pulls.get_or_create(&Outcome { result }).inc();
+            metrics().pull_duration.observe(taken.as_secs_f64());
+        });
+        let pulled = self.images.pull_with(reference, auth, progress).await;
+        timed.end(if pulled.is_ok() { "ok" } else { "error" });
+        if pulled.is_ok() {
+            self.measure_images();
+        }
+        pulled
+    }
+
+    /// Notes what the image store takes now, where anybody wants to know.
+    pub fn measure_images(&self) {
+        if self.config.metrics.address.is_none() {
+            return;
+        }
+        let images = self.images.clone();
+        self.spawn(async move {
+            match images.usage().await {
+                Ok(usage) => metrics::image_store(&images, usage.used_bytes),
+                Err(error) => tracing::debug!(%error, "the image store is not measured"),
+            }
+        });
     }
 
     /// The group of a container; `None` where the node has no cgroups.

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
+use crate::counts::Counts;
 use crate::digest::Digest;
 use crate::disk;
 use crate::error::{CodeError, CompileError, DiskError};
@@ -87,6 +88,7 @@ struct Inner {
     at_once: Semaphore,
     checked: Mutex<HashMap<Digest, Stamp>>,
     rejected: Mutex<Rejected>,
+    counts: Arc<Counts>,
 }
 
 /// The flights are apart from what they work on, so that no flight owns itself.
@@ -99,6 +101,7 @@ impl CodeCache {
         ingest: Ingest,
         compiler: Arc<dyn Compiler>,
         at_once: usize,
+        counts: Arc<Counts>,
     ) -> Result<CodeCache, DiskError> {
         let fingerprint = compiler.fingerprint();
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte);
@@ -118,6 +121,7 @@ impl CodeCache {
             at_once,
             checked: Mutex::default(),
             rejected: Mutex::default(),
+            counts,
         })))
     }
 
@@ -174,8 +178,10 @@ impl Inner {
     async fn get(self: Arc<Inner>, digest: Digest, source: PathBuf, pins: Arc<Pins>) -> Result<Code, CodeError> {
         let (inner, key) = (self.clone(), digest.clone());
         if let Some(code) = blocking(move || Ok(inner.cached(&key))).await? {
+            Counts::add(&self.counts.code_hits, 1);
             return Ok(code);
         }
+        Counts::add(&self.counts.code_misses, 1);
         let failed = |reason| CodeError::Compile { path: source.display().to_string(), reason };
         if let Some(words) = self.rejected(&digest) {
             return Err(failed(CompileError::Rejected(words)));

@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::metrics::{Counted, Metrics, State, metrics};
 use crate::store::{ContainerId, IdError, Record, Store, StoreError, Table};
 
 pub use metadata::{
@@ -80,12 +81,19 @@ pub struct Container {
     /// Held while the container is started or removed. StopContainer does not take it: it must get through a long grace period
     /// of another stop, and a removal must get through any.
     pub operation: tokio::sync::Mutex<()>,
+    /// Its place among the containers of its state.
+    counted: Mutex<Counted>,
+}
+
+fn count(state: ContainerState) -> Counted {
+    Counted::new(&metrics().containers.get_or_create(&State { state: state.name() }))
 }
 
 impl Container {
     /// A container whose record is on disk already.
     pub fn restore(record: ContainerRecord, images: Vec<images::Hold>, store: Arc<Store>) -> Arc<Self> {
         Arc::new(Self {
+            counted: Mutex::new(count(record.status.state)),
             metadata: record.metadata,
             status: watch::Sender::new(record.status),
             store,
@@ -157,10 +165,25 @@ impl Container {
                     return false;
                 }
             }
+            self.count(status, &record.status);
             *status = record.status;
             true
         });
         outcome.map(|()| changed)
+    }
+}
+
+impl Container {
+    fn count(&self, before: &ContainerStatus, after: &ContainerStatus) {
+        if before.state == after.state {
+            return;
+        }
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = count(after.state);
+        if after.state == ContainerState::Exited
+            && let Some(exit) = &after.exit
+        {
+            metrics().guests_exited.get_or_create(&Metrics::reason(&exit.reason)).inc();
+        }
     }
 }
 

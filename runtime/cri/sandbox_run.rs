@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use super::error::Error;
 use super::request_sandbox;
 use crate::network::netns;
@@ -118,12 +120,13 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, held: Held) -> Resul
         }
         Ok(())
     })
+    .instrument(tracing::debug_span!("namespace and cgroup"))
     .await?;
 
     let mut connected = Connected::default();
     if held.network {
         sandbox.apply(SandboxEvent::Holds(held))?;
-        let added = runtime.network.add(&network::describe(runtime, metadata)).await;
+        let added = runtime.network.add(&network::describe(runtime, metadata)).instrument(tracing::debug_span!("CNI")).await;
         // What failed was taken back then and there. To detach it once more would fail for the same plugin, and keep the pod listed.
         if added.is_err() && matches!(runtime.network.is_on_record(metadata.id.as_str()).await, Ok(false)) {
             sandbox.apply(SandboxEvent::Holds(Held { network: false, ..held }))?;

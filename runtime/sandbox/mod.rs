@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::metrics::{Counted, State, metrics};
 use crate::store::{ContainerId, IdError, Record, SandboxId, Store, StoreError, Table};
 
 pub use metadata::{
@@ -65,12 +66,19 @@ pub struct Sandbox {
     pub operation: tokio::sync::RwLock<()>,
     /// Held while its first process is looked for and started.
     init: tokio::sync::Mutex<()>,
+    /// Its place among the sandboxes of its state.
+    counted: Mutex<Counted>,
+}
+
+fn count(state: SandboxState) -> Counted {
+    Counted::new(&metrics().sandboxes.get_or_create(&State { state: state.name() }))
 }
 
 impl Sandbox {
     /// A sandbox whose record is on disk already.
     pub fn restore(record: SandboxRecord, store: Arc<Store>) -> Arc<Self> {
         Arc::new(Self {
+            counted: Mutex::new(count(record.status.state)),
             metadata: record.metadata,
             status: watch::Sender::new(record.status),
             containers: Mutex::default(),
@@ -113,6 +121,9 @@ impl Sandbox {
         self.status.send_if_modified(|status| match self.after(status, event) {
             Ok(next) => {
                 let changed = *status != next;
+                if status.state != next.state {
+                    *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = count(next.state);
+                }
                 *status = next;
                 changed
             }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tracing::Instrument;
 
 use super::files::{self, FileError};
 use super::init::{self, InitError};
@@ -143,7 +144,7 @@ async fn release(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseErro
 async fn disconnect(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseError> {
     let mut held = sandbox.status().held;
     if held.network {
-        runtime.network.remove(&network::describe(runtime, sandbox.metadata())).await?;
+        runtime.network.remove(&network::describe(runtime, sandbox.metadata())).instrument(tracing::debug_span!("CNI")).await?;
         held.network = false;
         sandbox.apply(SandboxEvent::Holds(held))?;
     }

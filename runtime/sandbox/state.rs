@@ -27,6 +27,18 @@ pub enum SandboxState {
     Removing,
 }
 
+impl SandboxState {
+    /// The state as a label of a metric.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Ready => "ready",
+            Self::NotReady => "not_ready",
+            Self::Removing => "removing",
+        }
+    }
+}
+
 /// What a sandbox holds on the node and has to give back. A flag is set before the thing is acquired, so after a kill at any
 /// moment the record names at least what is there; giving back is idempotent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

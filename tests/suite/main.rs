@@ -40,6 +40,8 @@ mod images_settings;
 
 mod concurrency;
 mod config_cli;
+mod metrics;
+mod traces;
 mod records;
 mod restart;
 mod toolbox;

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Request, Status};
+use tonic::{IntoRequest, Request, Status};
 
 /// No call of the suites takes longer than this.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -83,17 +83,18 @@ impl Client {
     }
 }
 
-fn within<T>(deadline: Duration, message: T) -> Request<T> {
-    let mut request = Request::new(message);
+fn within<T>(deadline: Duration, message: impl IntoRequest<T>) -> Request<T> {
+    let mut request = message.into_request();
     request.set_timeout(deadline);
     request
 }
 
+/// Each takes a message, or a request that carries headers too.
 macro_rules! calls {
     ($($service:ident.$name:ident($request:ident) -> $response:ident;)*) => {
         impl Client {
             $(
-                pub fn $name(&self, request: cri::$request) -> Result<cri::$response, Status> {
+                pub fn $name(&self, request: impl IntoRequest<cri::$request>) -> Result<cri::$response, Status> {
                     let mut service = self.$service.clone();
                     executor().block_on(async { Ok(service.$name(within(DEADLINE, request)).await?.into_inner()) })
                 }
