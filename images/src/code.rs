@@ -9,7 +9,6 @@ mod rejected;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::future::Future;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +24,7 @@ use crate::disk;
 use crate::error::{CodeError, CompileError, DiskError};
 use crate::flight::Flights;
 use crate::ingest::Ingest;
+use crate::stamp::Stamp;
 use crate::store::Pins;
 use rejected::Rejected;
 
@@ -70,14 +70,6 @@ struct Record {
 }
 
 const VERSION: u32 = 1;
-
-/// What tells one file from another that has taken its name.
-#[derive(Clone, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    size: u64,
-    changed: (i64, i64),
-}
 
 pub(crate) struct CodeCache(Arc<Inner>);
 
@@ -155,6 +147,15 @@ impl CodeCache {
         Ok(())
     }
 
+    /// Code for a wasm file, if it is there and whole.
+    pub(crate) async fn cached(&self, digest: Digest) -> Result<Option<Code>, CodeError> {
+        let inner = self.0.clone();
+        let code = blocking(move || Ok(inner.cached(&digest))).await?;
+        let counts = &self.0.counts;
+        Counts::add(if code.is_some() { &counts.code_hits } else { &counts.code_misses }, 1);
+        Ok(code)
+    }
+
     /// Code for a wasm file, from the cache or made now from `source`. The pins outlive the work, so that code which
     /// comes after its caller went away is taken away with them.
     pub(crate) async fn get(
@@ -176,12 +177,9 @@ impl Inner {
     }
 
     async fn get(self: Arc<Inner>, digest: Digest, source: PathBuf, pins: Arc<Pins>) -> Result<Code, CodeError> {
-        let (inner, key) = (self.clone(), digest.clone());
-        if let Some(code) = blocking(move || Ok(inner.cached(&key))).await? {
-            Counts::add(&self.counts.code_hits, 1);
+        if let Some(code) = CodeCache(self.clone()).cached(digest.clone()).await? {
             return Ok(code);
         }
-        Counts::add(&self.counts.code_misses, 1);
         let failed = |reason| CodeError::Compile { path: source.display().to_string(), reason };
         if let Some(words) = self.rejected(&digest) {
             return Err(failed(CompileError::Rejected(words)));
@@ -255,7 +253,7 @@ impl Inner {
 
 fn stamp(path: &Path) -> Option<Stamp> {
     let metadata = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
-    Some(Stamp { inode: metadata.ino(), size: metadata.len(), changed: (metadata.ctime(), metadata.ctime_nsec()) })
+    Some(Stamp::of(&metadata))
 }
 
 /// The wasm file is what was pulled: code under its name is given to everybody who has that file.

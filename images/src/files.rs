@@ -46,6 +46,19 @@ pub enum FileKind {
     Other,
 }
 
+impl FileKind {
+    /// What a regular file's first bytes tell; `None`: a wasm binary.
+    pub(crate) fn but_wasm(start: &[u8]) -> Option<FileKind> {
+        match Start::of(start) {
+            Start::Wasm => None,
+            Start::Elf => Some(FileKind::Elf),
+            Start::Precompiled => Some(FileKind::Precompiled),
+            Start::Script => Some(FileKind::Script),
+            Start::Text | Start::Other => Some(FileKind::Other),
+        }
+    }
+}
+
 /// A path resolved to where it lies on this node.
 #[derive(Debug)]
 pub(crate) struct Located {
@@ -179,19 +192,10 @@ pub(crate) fn kind(located: &Located, digest: impl FnOnce() -> Option<String>) -
     if !located.metadata.is_file() {
         return Ok(FileKind::Other);
     }
-    let failed = |error: io::Error| DiskError::new("read", &located.host, error);
-    let mut start = Vec::with_capacity(8);
-    File::open(&located.host).map_err(failed)?.take(8).read_to_end(&mut start).map_err(failed)?;
-    let wasm = |digest: Option<String>| digest.map_or(FileKind::Other, |digest| FileKind::Wasm { digest });
-    Ok(match Start::of(&start) {
-        Start::Wasm => wasm(digest()),
-        // Looked at as a whole when the layer was unpacked.
-        _ if is_named_text(&located.path) => wasm(digest()),
-        Start::Elf => FileKind::Elf,
-        Start::Precompiled => FileKind::Precompiled,
-        Start::Script => FileKind::Script,
-        Start::Text | Start::Other => FileKind::Other,
-    })
+    let start = read_start(located, &located.path, 8)?;
+    // Text was looked at as a whole when the layer was unpacked.
+    let kind = FileKind::but_wasm(&start).filter(|_| !is_named_text(&located.path));
+    Ok(kind.unwrap_or_else(|| digest().map_or(FileKind::Other, |digest| FileKind::Wasm { digest })))
 }
 
 /// The first bytes of a regular file, at most `length`.

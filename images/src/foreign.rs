@@ -7,18 +7,18 @@
 use std::collections::VecDeque;
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
 use crate::api::{Images, Inner};
-use crate::artifact::Start;
 use crate::code::Code;
 use crate::digest::Digest;
 use crate::error::{CodeError, DiskError};
 use crate::files::FileKind;
+use crate::stamp::Stamp;
 use crate::store::{Item, Pins};
 
 /// Largest such file, in bytes. The largest programs that are shipped as wasm have 75 MB.
@@ -26,28 +26,6 @@ const MAX_BYTES: u64 = 512 << 20;
 
 /// Files that are remembered, and whose code is kept while they are; the oldest is forgotten first.
 const FILES: usize = 256;
-
-/// What tells one state of a file from another. A guest can set all of it but the change time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Stamp {
-        Stamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
 
 /// The files that were looked at, oldest first.
 #[derive(Default)]
@@ -99,12 +77,9 @@ impl Images {
         }
         let mut start = Vec::with_capacity(8);
         ReadAt { file, offset: 0 }.take(8).read_to_end(&mut start)?;
-        Ok(match Start::of(&start) {
-            Start::Wasm => FileKind::Wasm { digest: self.digest(file, &metadata)?.to_string() },
-            Start::Elf => FileKind::Elf,
-            Start::Precompiled => FileKind::Precompiled,
-            Start::Script => FileKind::Script,
-            Start::Text | Start::Other => FileKind::Other,
+        Ok(match FileKind::but_wasm(&start) {
+            Some(kind) => kind,
+            None => FileKind::Wasm { digest: self.digest(file, &metadata)?.to_string() },
         })
     }
 
@@ -140,14 +115,7 @@ impl Images {
         let pins = Pins::new(&inner.store);
         pins.add(Item::Code(digest.clone()));
         let pins = Arc::new(pins);
-        let code = if inner.store.code.report(&digest).is_some() {
-            // No source is needed where the cache has it; where what it has is damaged, this fails and a copy is made.
-            let nowhere = inner.store.ingest.name(".wasm");
-            inner.store.code.get(&inner.code_flights, digest.clone(), nowhere.path().to_owned(), pins.clone()).await.ok()
-        } else {
-            None
-        };
-        let code = match code {
+        let code = match inner.store.code.cached(digest.clone()).await? {
             Some(code) => code,
             None => compile(&inner, &digest, file, path, &pins).await?,
         };

@@ -5,6 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+/// PATH of a program where nothing sets one; what Docker and containerd set.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The PATH of an environment, `NAME=VALUE` each: of several the last one counts.
+pub fn search_path(env: &[String]) -> &str {
+    env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH)
+}
+
 /// An image: everything here is on the disk and compiled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Image {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use images::{DEFAULT_PATH, search_path};
 use wasm_host::protocol::GuestSpec;
 
 use super::entrypoint::{self, EntrypointError, Module, Program, Tree};
@@ -10,9 +11,6 @@ use super::mounts::clean;
 use super::user::{self, UserError};
 use crate::config::Config;
 use crate::sandbox::{NamespaceMode, SandboxMetadata};
-
-/// PATH of a guest where neither image nor pod sets one; what Docker and containerd set.
-pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Where the kubelet says which file holds the termination message.
 pub const TERMINATION_MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessagePath";
@@ -87,11 +85,6 @@ pub fn compose(
         module: module.path,
         module_digest: module.digest,
     })
-}
-
-/// The PATH of an environment.
-pub fn search_path(env: &[String]) -> &str {
-    env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH)
 }
 
 /// What the supervisor is sent, but for mounts and streams, which go with their descriptors.

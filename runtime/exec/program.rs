@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use super::ExecError;
 use crate::container::entrypoint::{self, EntrypointError, Module, Node, Program, SCRIPT_LINE, Tree};
-use crate::container::{Container, GuestUser, spec};
+use crate::container::{Container, GuestUser};
 use crate::host::Process;
 use crate::state::Runtime;
 
@@ -39,7 +39,7 @@ pub async fn find(
         };
         let process = &container.metadata().process;
         let tree = RunningTree { images: &images, root, user: &process.user, last: RefCell::new(None) };
-        let program = entrypoint::find(&tree, &command, &process.working_dir, spec::search_path(&process.env))?;
+        let program = entrypoint::find(&tree, &command, &process.working_dir, images::search_path(&process.env))?;
         let file =
             tree.last.into_inner().ok_or_else(|| EntrypointError::NotFound(command.first().cloned().unwrap_or_default()))?;
         Ok((program, file))

@@ -195,8 +195,9 @@ fn output_beyond_what_a_message_holds_is_cut_and_the_command_goes_on() {
 fn commands_end_with_their_container() {
     let Some((node, _, id)) = node_with_tools("exec/end") else { return };
     std::thread::scope(|scope| {
-        let sleeping = scope.spawn(|| node.exec(&id, &words("probe sleep forever")));
-        until("the command runs", || node.container_pids(&id).len() == 2);
+        let sleeping = scope.spawn(|| node.exec(&id, &words("probe write /begun x + sleep forever")));
+        // Earlier it might be told that there is no container to run it in, although its process is there.
+        until("the command runs", || node.exec(&id, &words("probe cat /begun")).exit_code == 0);
         node.stop_container(&id, 0).unwrap();
         assert_eq!(sleeping.join().unwrap().exit_code, 137);
     });

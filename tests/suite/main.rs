@@ -41,7 +41,7 @@ mod images_settings;
 mod concurrency;
 mod config_cli;
 mod metrics;
-mod traces;
 mod records;
 mod restart;
 mod toolbox;
+mod traces;

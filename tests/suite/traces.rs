@@ -20,10 +20,7 @@ struct Collector(Arc<Mutex<Vec<(String, Span)>>>);
 
 #[tonic::async_trait]
 impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+    async fn export(&self, request: Request<ExportTraceServiceRequest>) -> Result<Response<ExportTraceServiceResponse>, Status> {
         for resource in request.into_inner().resource_spans {
             let attributes = resource.resource.unwrap_or_default().attributes;
             let name = attributes.iter().find(|attribute| attribute.key == "service.name").and_then(|found| {
@@ -69,13 +66,6 @@ fn attribute(span: &Span, key: &str) -> Option<Value> {
     span.attributes.iter().find(|attribute| attribute.key == key)?.value.clone()?.value
 }
 
-/// A request that carries this header.
-fn traced<Q>(message: Q, traceparent: &str) -> Request<Q> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("traceparent", traceparent.parse().unwrap());
-    request
-}
-
 #[test]
 fn spans_of_rpcs_join_the_callers_trace_and_slow_steps_lie_below_them() {
     let collector = Collector::default();
@@ -86,8 +76,10 @@ fn spans_of_rpcs_join_the_callers_trace_and_slow_steps_lie_below_them() {
     let (trace, caller) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
     let pod = node.pod("traced");
     let id = node.create(&pod, &FIRST_LINE.container("hello", &[])).unwrap();
-    let request = traced(cri::StartContainerRequest { container_id: id }, &format!("00-{trace}-{caller}-01"));
-    node.client.start_container(request).unwrap();
+    let header = format!("00-{trace}-{caller}-01");
+    let start = "/runtime.v1.RuntimeService/StartContainer";
+    let request = cri::StartContainerRequest { container_id: id };
+    let _: cri::StartContainerResponse = node.client.call_with(start, &[("traceparent", &header)], request).unwrap();
 
     let rpc = collector.span("runtime.v1.RuntimeService/StartContainer");
     assert_eq!((hex(&rpc.trace_id), hex(&rpc.parent_span_id)), (trace.to_owned(), caller.to_owned()));
@@ -116,9 +108,12 @@ fn a_failed_rpc_is_a_failed_span_and_a_caller_who_does_not_sample_gets_none() {
     let Some(node) = Node::start_with(&Options { config: &config, ..Default::default() }) else { return };
     let unsampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
     let missing = || cri::PodSandboxStatusRequest { pod_sandbox_id: "none".into(), verbose: false };
-    assert!(node.client.pod_sandbox_status(traced(missing(), unsampled)).is_err());
     // A header that is none counts as none.
-    assert!(node.client.pod_sandbox_status(traced(missing(), "00-zz")).is_err());
+    for header in [unsampled, "00-zz"] {
+        let path = "/runtime.v1.RuntimeService/PodSandboxStatus";
+        let asked = node.client.call_with(path, &[("traceparent", header)], missing());
+        assert!(asked.map(|_: cri::PodSandboxStatusResponse| ()).is_err());
+    }
     let span = collector.span("runtime.v1.RuntimeService/PodSandboxStatus");
     assert_eq!(attribute(&span, "rpc.grpc.status_code"), Some(Value::IntValue(5)));
     let status = span.status.unwrap();

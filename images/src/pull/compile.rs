@@ -27,11 +27,8 @@ use crate::config::CompileMode;
 use crate::digest::Digest;
 use crate::error::{CodeError, PullError};
 use crate::files;
-use crate::image::{ArtifactKind, Image, WasmFile};
+use crate::image::{ArtifactKind, Image, WasmFile, search_path};
 use crate::store::Item;
-
-/// PATH where the image sets none; what Docker and containerd set.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What an image runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,6 +124,5 @@ fn entry(inner: &Arc<Inner>, image: &Image) -> Entry {
     if name.contains('/') {
         return found(Path::new(name)).unwrap_or(Entry::Unknown);
     }
-    let path = config.env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
-    path.split(':').find_map(|directory| found(&Path::new(directory).join(name))).unwrap_or(Entry::Unknown)
+    search_path(&config.env).split(':').find_map(|directory| found(&Path::new(directory).join(name))).unwrap_or(Entry::Unknown)
 }

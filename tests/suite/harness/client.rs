@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{IntoRequest, Request, Status};
+use tonic::{Request, Status};
 
 /// No call of the suites takes longer than this.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -51,12 +51,25 @@ impl Client {
         Q: prost::Message + 'static,
         A: prost::Message + Default + 'static,
     {
+        self.call_with(path, &[], request)
+    }
+
+    /// A unary call with these headers.
+    pub fn call_with<Q, A>(&self, path: &'static str, headers: &[(&'static str, &str)], request: Q) -> Result<A, Status>
+    where
+        Q: prost::Message + 'static,
+        A: prost::Message + Default + 'static,
+    {
+        let mut request = within(DEADLINE, request);
+        for (name, value) in headers {
+            request.metadata_mut().insert(*name, value.parse().expect("a header"));
+        }
         let mut grpc = tonic::client::Grpc::new(self.channel.clone());
         executor().block_on(async {
             grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
             let codec = tonic_prost::ProstCodec::<Q, A>::default();
             let path = tonic::codegen::http::uri::PathAndQuery::from_static(path);
-            Ok(grpc.unary(within(DEADLINE, request), path, codec).await?.into_inner())
+            Ok(grpc.unary(request, path, codec).await?.into_inner())
         })
     }
 }
@@ -83,18 +96,17 @@ impl Client {
     }
 }
 
-fn within<T>(deadline: Duration, message: impl IntoRequest<T>) -> Request<T> {
-    let mut request = message.into_request();
+fn within<T>(deadline: Duration, message: T) -> Request<T> {
+    let mut request = Request::new(message);
     request.set_timeout(deadline);
     request
 }
 
-/// Each takes a message, or a request that carries headers too.
 macro_rules! calls {
     ($($service:ident.$name:ident($request:ident) -> $response:ident;)*) => {
         impl Client {
             $(
-                pub fn $name(&self, request: impl IntoRequest<cri::$request>) -> Result<cri::$response, Status> {
+                pub fn $name(&self, request: cri::$request) -> Result<cri::$response, Status> {
                     let mut service = self.$service.clone();
                     executor().block_on(async { Ok(service.$name(within(DEADLINE, request)).await?.into_inner()) })
                 }

@@ -2,7 +2,7 @@
 
 use crate::applet;
 use crate::applets::format::unescape;
-use crate::applets::stream::{open, or_stdin};
+use crate::applets::stream::{Inputs, open, or_stdin};
 use crate::context::{Applet, Context, Fail, Outcome, fail};
 use crate::options::parse;
 use crate::runtime::file::Lines;
@@ -70,13 +70,8 @@ async fn cut(context: &mut Context) -> Outcome {
     }
     let delimiter = if delimiter.is_empty() { "\0".to_string() } else { delimiter };
     let separator = parsed.value('O').unwrap_or(&delimiter).to_string();
-    let mut status = 0;
-    for name in or_stdin(&parsed.operands) {
-        let Some(handle) = open(context, &name, "").await else {
-            status = 1;
-            continue;
-        };
-        let mut lines = Lines::new(handle);
+    let mut inputs = Inputs::of(&parsed.operands, "");
+    while let Some((_, mut lines)) = inputs.next(context).await {
         while let Some((line, _)) = context.next(&mut lines).await? {
             let mut out = if parsed.has('b') {
                 line.iter().enumerate().filter(|(index, _)| wanted(*index)).map(|(_, byte)| *byte).collect()
@@ -101,7 +96,7 @@ async fn cut(context: &mut Context) -> Outcome {
             context.bytes(&out).await?;
         }
     }
-    Ok(status)
+    Ok(inputs.status)
 }
 
 /// The characters of a set of `tr`, which are bytes.
@@ -225,13 +220,8 @@ async fn paste(context: &mut Context) -> Outcome {
 async fn fold(context: &mut Context) -> Outcome {
     let parsed = parse(&context.args, "w:sb", &[("width", 'w'), ("spaces", 's')])?;
     let width = parsed.value('w').and_then(|text| text.parse().ok()).unwrap_or(80_usize).max(1);
-    let mut status = 0;
-    for name in or_stdin(&parsed.operands) {
-        let Some(handle) = open(context, &name, "").await else {
-            status = 1;
-            continue;
-        };
-        let mut lines = Lines::new(handle);
+    let mut inputs = Inputs::of(&parsed.operands, "");
+    while let Some((_, mut lines)) = inputs.next(context).await {
         while let Some((line, ended)) = context.next(&mut lines).await? {
             let mut rest: Vec<char> = decode(&line).chars().collect();
             let mut out = String::new();
@@ -251,7 +241,7 @@ async fn fold(context: &mut Context) -> Outcome {
             context.print(&out).await?;
         }
     }
-    Ok(status)
+    Ok(inputs.status)
 }
 
 async fn expand(context: &mut Context) -> Outcome {
@@ -319,13 +309,8 @@ fn tab_stop(text: Option<&str>) -> Result<usize, Fail> {
 }
 
 async fn each_line(context: &mut Context, operands: &[String], change: impl Fn(&str) -> String) -> Outcome {
-    let mut status = 0;
-    for name in or_stdin(operands) {
-        let Some(handle) = open(context, &name, "").await else {
-            status = 1;
-            continue;
-        };
-        let mut lines = Lines::new(handle);
+    let mut inputs = Inputs::of(operands, "");
+    while let Some((_, mut lines)) = inputs.next(context).await {
         while let Some((line, ended)) = context.next(&mut lines).await? {
             let mut out = change(&decode(&line));
             if ended {
@@ -334,5 +319,5 @@ async fn each_line(context: &mut Context, operands: &[String], change: impl Fn(&
             context.print(&out).await?;
         }
     }
-    Ok(status)
+    Ok(inputs.status)
 }

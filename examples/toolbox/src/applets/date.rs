@@ -1,6 +1,7 @@
 //! Dates: `date`, and times of files. Everything is UTC, as there are no time zones where nobody installed them.
 
 use crate::applet;
+use crate::applets::format::fill;
 use crate::context::{Applet, Context, Outcome, because, fail};
 use crate::options::parse;
 use crate::sys;
@@ -97,13 +98,7 @@ fn name(list: &[&'static str], index: i64) -> &'static str {
 /// A time in the words of strftime.
 pub fn format(template: &str, seconds: i64, nanoseconds: u32) -> String {
     let time = Civil::new(seconds);
-    let mut text = String::new();
-    let mut rest = template.chars();
-    while let Some(character) = rest.next() {
-        if character != '%' {
-            text.push(character);
-            continue;
-        }
+    fill(template, |rest| {
         let mut next = rest.next();
         let mut plain = false;
         if next == Some('-') {
@@ -113,7 +108,7 @@ pub fn format(template: &str, seconds: i64, nanoseconds: u32) -> String {
         let two = |value: i64| if plain { value.to_string() } else { format!("{value:02}") };
         let hour12 = if time.hour % 12 == 0 { 12 } else { time.hour % 12 };
         let short = |name: &str| name.chars().take(3).collect::<String>();
-        let piece = match next {
+        match next {
             Some('Y') => time.year.to_string(),
             Some('C') => two(time.year.div_euclid(100)),
             Some('y') => two(time.year.rem_euclid(100)),
@@ -156,10 +151,8 @@ pub fn format(template: &str, seconds: i64, nanoseconds: u32) -> String {
             Some('%') => "%".to_string(),
             Some(other) => format!("%{other}"),
             None => "%".to_string(),
-        };
-        text.push_str(&piece);
-    }
-    text
+        }
+    })
 }
 
 /// As `ls -l` shows a time: the clock's for the last half year, else the year.

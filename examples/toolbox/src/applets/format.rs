@@ -75,6 +75,19 @@ struct Spec {
 /// A width or precision beyond this is cut.
 const WIDEST: usize = 100_000;
 
+/// Fills a template: `piece` answers each `%`, taking what belongs to it from the characters behind it.
+pub fn fill(template: &str, mut piece: impl FnMut(&mut std::str::Chars<'_>) -> String) -> String {
+    let mut text = String::new();
+    let mut rest = template.chars();
+    while let Some(character) = rest.next() {
+        match character {
+            '%' => text.push_str(&piece(&mut rest)),
+            other => text.push(other),
+        }
+    }
+    text
+}
+
 /// `printf`: the template is used again until all values are. What was wrong with values is returned.
 pub fn printf(template: &str, values: &[String], out: &mut Vec<u8>) -> Vec<String> {
     let mut errors = Vec::new();

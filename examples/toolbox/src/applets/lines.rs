@@ -1,10 +1,9 @@
 //! Lines turned around or numbered: `tac`, `rev`, `nl`.
 
 use crate::applet;
-use crate::applets::stream::{open, or_stdin};
+use crate::applets::stream::Inputs;
 use crate::context::{Applet, Context, Outcome};
 use crate::options::parse;
-use crate::runtime::file::Lines;
 use crate::text::{decode, encode};
 
 /// The table.
@@ -13,13 +12,8 @@ pub const APPLETS: &[Applet] = &[applet!("nl", nl), applet!("rev", rev), applet!
 async fn tac(context: &mut Context) -> Outcome {
     let parsed = parse(&context.args, "", &[])?;
     let mut all = Vec::new();
-    let mut status = 0;
-    for name in or_stdin(&parsed.operands) {
-        let Some(handle) = open(context, &name, "").await else {
-            status = 1;
-            continue;
-        };
-        let mut lines = Lines::new(handle);
+    let mut inputs = Inputs::of(&parsed.operands, "");
+    while let Some((_, mut lines)) = inputs.next(context).await {
         while let Some(line) = context.next(&mut lines).await? {
             all.push(line);
         }
@@ -30,18 +24,13 @@ async fn tac(context: &mut Context) -> Outcome {
         }
         context.bytes(&line).await?;
     }
-    Ok(status)
+    Ok(inputs.status)
 }
 
 async fn rev(context: &mut Context) -> Outcome {
     let parsed = parse(&context.args, "", &[])?;
-    let mut status = 0;
-    for name in or_stdin(&parsed.operands) {
-        let Some(handle) = open(context, &name, "").await else {
-            status = 1;
-            continue;
-        };
-        let mut lines = Lines::new(handle);
+    let mut inputs = Inputs::of(&parsed.operands, "");
+    while let Some((_, mut lines)) = inputs.next(context).await {
         while let Some((line, ended)) = context.next(&mut lines).await? {
             let mut text: String = decode(&line).chars().rev().collect();
             if ended {
@@ -50,7 +39,7 @@ async fn rev(context: &mut Context) -> Outcome {
             context.bytes(&encode(&text)).await?;
         }
     }
-    Ok(status)
+    Ok(inputs.status)
 }
 
 async fn nl(context: &mut Context) -> Outcome {
@@ -61,13 +50,8 @@ async fn nl(context: &mut Context) -> Outcome {
     let separator = parsed.value('s').unwrap_or("\t");
     let mut number: i64 = parsed.value('v').and_then(|text| text.parse().ok()).unwrap_or(1);
     let step: i64 = parsed.value('i').and_then(|text| text.parse().ok()).unwrap_or(1);
-    let mut status = 0;
-    for name in or_stdin(&parsed.operands) {
-        let Some(handle) = open(context, &name, "").await else {
-            status = 1;
-            continue;
-        };
-        let mut lines = Lines::new(handle);
+    let mut inputs = Inputs::of(&parsed.operands, "");
+    while let Some((_, mut lines)) = inputs.next(context).await {
         while let Some((mut line, ended)) = context.next(&mut lines).await? {
             let prefix = if none || (line.is_empty() && !all) {
                 " ".repeat(width + separator.len())
@@ -87,5 +71,5 @@ async fn nl(context: &mut Context) -> Outcome {
             context.bytes(&line).await?;
         }
     }
-    Ok(status)
+    Ok(inputs.status)
 }

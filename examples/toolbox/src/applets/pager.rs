@@ -1,10 +1,9 @@
 //! `more` and `less`: a screen at a time where a person sits, `cat` everywhere else.
 
 use crate::applet;
-use crate::applets::stream::{open, or_stdin};
+use crate::applets::stream::Inputs;
 use crate::context::{Applet, Context, Outcome};
 use crate::options::parse;
-use crate::runtime::file::Lines;
 use crate::runtime::terminal::Mode;
 
 /// The table.
@@ -16,13 +15,8 @@ async fn pager(context: &mut Context) -> Outcome {
     let mode = terminal.as_ref().map(|terminal| terminal.set_mode(Mode::Pager));
     let rows = crate::host::size(1).map_or(24, |size| size.1).max(2) - 1;
     let mut shown = 0;
-    let mut status = 0;
-    'files: for name in or_stdin(&parsed.operands) {
-        let Some(handle) = open(context, &name, "can't open").await else {
-            status = 1;
-            continue;
-        };
-        let mut lines = Lines::new(handle);
+    let mut inputs = Inputs::of(&parsed.operands, "can't open");
+    'files: while let Some((_, mut lines)) = inputs.next(context).await {
         while let Some((mut line, ended)) = context.next(&mut lines).await? {
             if ended {
                 line.push(b'\n');
@@ -47,5 +41,5 @@ async fn pager(context: &mut Context) -> Outcome {
     if let (Some(terminal), Some(mode)) = (terminal, mode) {
         terminal.set_mode(mode);
     }
-    Ok(status)
+    Ok(inputs.status)
 }

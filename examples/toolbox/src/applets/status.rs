@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::applet;
+use crate::applets::format::fill;
 use crate::applets::{date, files, links, numbers};
 use crate::context::{Applet, Context, Fail, Outcome};
 use crate::options::{Parsed, parse};
@@ -71,14 +72,8 @@ fn whole(time: (i64, u32)) -> String {
 }
 
 fn filled(context: &Context, template: &str, name: &str, status: &Status) -> String {
-    let mut text = String::new();
-    let mut rest = template.chars();
-    while let Some(character) = rest.next() {
-        if character != '%' {
-            text.push(character);
-            continue;
-        }
-        let piece = match rest.next() {
+    fill(template, |rest| {
+        match rest.next() {
             Some('n') => name.to_string(),
             Some('N') => match links::target(&context.path(name)) {
                 Ok(target) => format!("'{name}' -> '{target}'"),
@@ -104,10 +99,8 @@ fn filled(context: &Context, template: &str, name: &str, status: &Status) -> Str
             Some('%') => "%".into(),
             Some(other) => format!("%{other}"),
             None => "%".into(),
-        };
-        text.push_str(&piece);
-    }
-    text
+        }
+    })
 }
 
 struct Du<'a> {

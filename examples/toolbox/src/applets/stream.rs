@@ -34,21 +34,47 @@ pub async fn open(context: &mut Context, name: &str, verb: &str) -> Option<Handl
     }
 }
 
+/// The inputs of an applet that reads its operands one after the other.
+pub struct Inputs {
+    names: std::vec::IntoIter<String>,
+    verb: &'static str,
+    /// 1 once one of them could not be opened.
+    pub status: u8,
+}
+
+impl Inputs {
+    /// Those of the operands, or the standard input; `verb` is how [`open`] complains.
+    pub fn of(operands: &[String], verb: &'static str) -> Self {
+        Self { names: or_stdin(operands).into_iter(), verb, status: 0 }
+    }
+
+    /// How many are left.
+    pub fn left(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The next one that can be opened, with its name.
+    pub async fn next(&mut self, context: &mut Context) -> Option<(String, Lines)> {
+        loop {
+            let name = self.names.next()?;
+            match open(context, &name, self.verb).await {
+                Some(handle) => return Some((name, Lines::new(handle))),
+                None => self.status = 1,
+            }
+        }
+    }
+}
+
 async fn cat(context: &mut Context) -> Outcome {
     let parsed = parse(&context.args, "nbsvetAETu", &[("number", 'n'), ("show-all", 'A')])?;
     let visible = parsed.has('v') || parsed.has('e') || parsed.has('t') || parsed.has('A');
     let ends = parsed.has('e') || parsed.has('A') || parsed.has('E');
     let tabs = parsed.has('t') || parsed.has('A') || parsed.has('T');
     let by_lines = visible || ends || tabs || parsed.has('n') || parsed.has('b') || parsed.has('s');
-    let mut status = 0;
     let mut number = 0;
     let mut blank = false;
-    for name in or_stdin(&parsed.operands) {
-        let Some(handle) = open(context, &name, "can't open").await else {
-            status = 1;
-            continue;
-        };
-        let mut lines = Lines::new(handle);
+    let mut inputs = Inputs::of(&parsed.operands, "can't open");
+    while let Some((_, mut lines)) = inputs.next(context).await {
         if !by_lines {
             loop {
                 let bytes = context.chunk(&mut lines).await?;
@@ -86,7 +112,7 @@ async fn cat(context: &mut Context) -> Outcome {
             context.bytes(&shown).await?;
         }
     }
-    Ok(status)
+    Ok(inputs.status)
 }
 
 fn show_byte(byte: u8, out: &mut Vec<u8>) {
@@ -129,18 +155,13 @@ async fn head(context: &mut Context) -> Outcome {
         None => (false, given),
     };
     let Some(count) = size(digits.trim_start_matches('+')) else { return fail(format!("invalid number '{given}'")) };
-    let names = or_stdin(&parsed.operands);
-    let headings = (names.len() > 1 || parsed.has('v')) && !parsed.has('q');
-    let (mut status, mut first) = (0, true);
-    for name in names {
-        let Some(handle) = open(context, &name, "").await else {
-            status = 1;
-            continue;
-        };
+    let mut inputs = Inputs::of(&parsed.operands, "");
+    let headings = (inputs.left() > 1 || parsed.has('v')) && !parsed.has('q');
+    let mut first = true;
+    while let Some((name, mut lines)) = inputs.next(context).await {
         if headings {
             heading(context, &name, &mut first).await?;
         }
-        let mut lines = Lines::new(handle);
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         if parsed.has('c') {
             let mut left = count;
@@ -188,7 +209,7 @@ async fn head(context: &mut Context) -> Outcome {
             }
         }
     }
-    Ok(status)
+    Ok(inputs.status)
 }
 
 async fn tee(context: &mut Context) -> Outcome {
@@ -225,17 +246,12 @@ async fn wc(context: &mut Context) -> Outcome {
     let parsed = parse(&context.args, "clmwL", &[("lines", 'l'), ("words", 'w'), ("bytes", 'c'), ("chars", 'm')])?;
     let all = parsed.options.is_empty();
     let wanted = [all || parsed.has('l'), all || parsed.has('w'), parsed.has('m'), all || parsed.has('c'), parsed.has('L')];
-    let names = or_stdin(&parsed.operands);
+    let mut inputs = Inputs::of(&parsed.operands, "");
+    let several = inputs.left() > 1;
     let single = wanted.iter().filter(|wanted| **wanted).count() == 1;
-    let width = if single && names.len() == 1 { 0 } else { 9 };
-    let mut status = 0;
+    let width = if single && !several { 0 } else { 9 };
     let mut totals = [0_u64; 5];
-    for name in &names {
-        let Some(handle) = open(context, name, "").await else {
-            status = 1;
-            continue;
-        };
-        let mut lines = Lines::new(handle);
+    while let Some((name, mut lines)) = inputs.next(context).await {
         let mut counts = [0_u64; 5];
         let (mut in_word, mut length) = (false, 0);
         loop {
@@ -257,12 +273,12 @@ async fn wc(context: &mut Context) -> Outcome {
         totals.iter_mut().zip(counts).enumerate().for_each(|(index, (total, count))| {
             *total = if index == 4 { (*total).max(count) } else { *total + count };
         });
-        show_counts(context, &counts, &wanted, width, if parsed.operands.is_empty() { "" } else { name }).await?;
+        show_counts(context, &counts, &wanted, width, if parsed.operands.is_empty() { "" } else { &name }).await?;
     }
-    if names.len() > 1 {
+    if several {
         show_counts(context, &totals, &wanted, width, "total").await?;
     }
-    Ok(status)
+    Ok(inputs.status)
 }
 
 async fn show_counts(context: &mut Context, counts: &[u64; 5], wanted: &[bool; 5], width: usize, name: &str) -> Result<(), Fail> {

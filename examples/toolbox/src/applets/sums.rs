@@ -7,10 +7,10 @@ use sha2::digest::DynDigest;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
 
 use crate::applet;
-use crate::applets::stream::{open, or_stdin};
+use crate::applets::stream::{Inputs, open};
 use crate::context::{Applet, Context, Fail, Outcome, fail};
 use crate::options::parse;
-use crate::runtime::file::{Handle, Lines};
+use crate::runtime::file::Lines;
 use crate::text::decode;
 
 /// The table.
@@ -34,9 +34,8 @@ fn hasher(name: &str) -> Box<dyn DynDigest> {
     }
 }
 
-async fn digest(context: &mut Context, handle: Handle) -> Result<String, Fail> {
+async fn digest(context: &mut Context, mut lines: Lines) -> Result<String, Fail> {
     let mut hasher = hasher(&context.name);
-    let mut lines = Lines::new(handle);
     loop {
         let bytes = context.chunk(&mut lines).await?;
         if bytes.is_empty() {
@@ -52,31 +51,23 @@ async fn digest(context: &mut Context, handle: Handle) -> Result<String, Fail> {
 
 async fn sum(context: &mut Context) -> Outcome {
     let parsed = parse(&context.args, "cswbt", &[("check", 'c'), ("status", 's'), ("quiet", 's')])?;
-    let mut status = 0;
     if !parsed.has('c') {
-        for name in or_stdin(&parsed.operands) {
-            let Some(handle) = open(context, &name, "can't open").await else {
-                status = 1;
-                continue;
-            };
-            let digest = digest(context, handle).await?;
+        let mut inputs = Inputs::of(&parsed.operands, "can't open");
+        while let Some((name, lines)) = inputs.next(context).await {
+            let digest = digest(context, lines).await?;
             context.print(&format!("{digest}  {name}\n")).await?;
         }
-        return Ok(status);
+        return Ok(inputs.status);
     }
     let (mut failed, mut total) = (0, 0);
-    for list in or_stdin(&parsed.operands) {
-        let Some(handle) = open(context, &list, "can't open").await else {
-            status = 1;
-            continue;
-        };
-        let mut lines = Lines::new(handle);
+    let mut inputs = Inputs::of(&parsed.operands, "can't open");
+    while let Some((_, mut lines)) = inputs.next(context).await {
         while let Some((line, _)) = context.next(&mut lines).await? {
             let line = decode(&line);
             let Some((wanted, name)) = line.split_once("  ").or_else(|| line.split_once(" *")) else { continue };
             total += 1;
             let fine = match open(context, name, "can't open").await {
-                Some(handle) => digest(context, handle).await?.eq_ignore_ascii_case(wanted),
+                Some(handle) => digest(context, Lines::new(handle)).await?.eq_ignore_ascii_case(wanted),
                 None => false,
             };
             failed += u32::from(!fine);
@@ -89,20 +80,15 @@ async fn sum(context: &mut Context) -> Outcome {
         if !parsed.has('s') {
             context.complain(&format!("WARNING: {failed} of {total} computed checksums did NOT match")).await;
         }
-        status = 1;
+        inputs.status = 1;
     }
-    Ok(status)
+    Ok(inputs.status)
 }
 
 async fn cksum(context: &mut Context) -> Outcome {
     let parsed = parse(&context.args, "", &[])?;
-    let mut status = 0;
-    for name in or_stdin(&parsed.operands) {
-        let Some(handle) = open(context, &name, "").await else {
-            status = 1;
-            continue;
-        };
-        let mut lines = Lines::new(handle);
+    let mut inputs = Inputs::of(&parsed.operands, "");
+    while let Some((name, mut lines)) = inputs.next(context).await {
         let (mut crc, mut length) = (0_u32, 0_u64);
         let step = |crc: u32, byte: u8| {
             // The polynomial of POSIX's cksum, the highest bit first.
@@ -127,7 +113,7 @@ async fn cksum(context: &mut Context) -> Outcome {
         let shown = if parsed.operands.is_empty() { String::new() } else { format!(" {name}") };
         context.print(&format!("{} {length}{shown}\n", !crc)).await?;
     }
-    Ok(status)
+    Ok(inputs.status)
 }
 
 async fn base64(context: &mut Context) -> Outcome {
