@@ -151,8 +151,9 @@ impl CodeCache {
     pub(crate) async fn cached(&self, digest: Digest) -> Result<Option<Code>, CodeError> {
         let inner = self.0.clone();
         let code = blocking(move || Ok(inner.cached(&digest))).await?;
-        let counts = &self.0.counts;
-        Counts::add(if code.is_some() { &counts.code_hits } else { &counts.code_misses }, 1);
+        if code.is_some() {
+            Counts::add(&self.0.counts.code_hits, 1);
+        }
         Ok(code)
     }
 
@@ -180,6 +181,7 @@ impl Inner {
         if let Some(code) = CodeCache(self.clone()).cached(digest.clone()).await? {
             return Ok(code);
         }
+        Counts::add(&self.counts.code_misses, 1);
         let failed = |reason| CodeError::Compile { path: source.display().to_string(), reason };
         if let Some(words) = self.rejected(&digest) {
             return Err(failed(CompileError::Rejected(words)));
