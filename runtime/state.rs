@@ -15,6 +15,7 @@ use crate::exec::Execs;
 use crate::host::Host;
 use crate::metrics::{self, Outcome, Timed, metrics};
 use crate::network::Network;
+use crate::network::host_port::HostPorts;
 use crate::sandbox::{Sandbox, Sandboxes};
 use crate::store::{Names, Store, StoreError};
 use crate::streaming::{Streaming, Taps};
@@ -33,6 +34,8 @@ pub struct Parts {
     pub images: Images,
     /// CNI; whoever made it watches its configuration.
     pub network: Network,
+    /// Host ports that CNI does not map.
+    pub host_ports: HostPorts,
     /// The node's control groups.
     pub cgroups: Cgroups,
     /// The supervisor.
@@ -64,6 +67,8 @@ pub struct Runtime {
     pub images: Images,
     /// CNI.
     pub network: Network,
+    /// Host ports that CNI does not map.
+    pub host_ports: HostPorts,
     /// The node's control groups.
     pub cgroups: Cgroups,
     /// The supervisor.
@@ -103,11 +108,12 @@ impl Runtime {
         let mirror = parts.config.root.join("records.redb");
         let opened = tokio::task::spawn_blocking(move || Store::open(&live, &mirror, &boot_id)).await;
         let (store, origin) = opened.map_err(|_| OpenError::Interrupted)??;
-        let Parts { config, images, network, cgroups, host } = parts;
+        let Parts { config, images, network, host_ports, cgroups, host } = parts;
         let runtime = Arc::new(Self {
             config,
             images,
             network,
+            host_ports,
             cgroups,
             host,
             store: Arc::new(store),

@@ -18,6 +18,7 @@ use crate::compiler::{CompileLimits, ProcessCompiler};
 use crate::config::{CompileWhen, Config};
 use crate::host::{Host, HostConfig};
 use crate::metrics;
+use crate::network::host_port::HostPorts;
 use crate::network::{Network, NetworkConfig};
 use crate::server;
 use crate::state::{Parts, Runtime};
@@ -98,7 +99,9 @@ async fn daemon(config: Config, traces: Option<Traces>) -> anyhow::Result<()> {
     let socket = config.socket();
     let listener = server::bind(&socket, config.socket_mode(), &config.socket_group)?;
     let v1alpha2 = config.v1alpha2;
-    let parts = Parts { config, images, network, cgroups, host: host.clone() };
+    let host_ports =
+        HostPorts { program: std::env::current_exe()?, cgroup: supervisor_cgroup.as_ref().map(|[group, _]| group.clone()) };
+    let parts = Parts { config, images, network, host_ports, cgroups, host: host.clone() };
     let runtime = Runtime::open(parts).await?;
     streaming::serve(&runtime, runtime.stop.clone(), &tasks).await?;
     if let Some(address) = runtime.config.metrics.listen() {

@@ -13,7 +13,7 @@ use super::request_sandbox;
 use crate::network::netns;
 use crate::proto::runtime::v1::{RunPodSandboxRequest, RunPodSandboxResponse};
 use crate::sandbox::network::{self, Connected};
-use crate::sandbox::{Held, Sandbox, SandboxConfig, SandboxEvent, SandboxMetadata, SandboxState, files, release, sysctls};
+use crate::sandbox::{Held, Sandbox, SandboxConfig, SandboxEvent, SandboxMetadata, SandboxState, files, ports, release, sysctls};
 use crate::state::Runtime;
 use crate::store::{Reservation, Reserve, SandboxId, chain};
 
@@ -71,13 +71,14 @@ async fn create(runtime: Arc<Runtime>, config: SandboxConfig, reservation: Reser
         hostname: files::effective_hostname(&config.hostname),
         config,
     };
-    let held = Held { files: true, netns: !host_network, network: !host_network, cgroup: cgroup_owned };
+    let held = Held { files: true, netns: !host_network, network: !host_network, ports: false, cgroup: cgroup_owned };
     // The network is attached as the last but one, and until then there is nothing to detach.
     let sandbox = Sandbox::create(metadata, Held { network: false, ..held }, Arc::clone(&runtime.store))?;
     match acquire(&runtime, &sandbox, held).await {
         Ok(()) => {
             runtime.sandboxes.insert(Arc::clone(&sandbox));
             reservation.commit(id.as_str());
+            ports::keep(&runtime, &sandbox);
             tracing::info!(sandbox = %id, name = %sandbox.metadata().config.name, "the sandbox is ready");
             Ok(id)
         }
@@ -105,7 +106,7 @@ async fn network_is_ready(runtime: &Runtime) -> Result<(), Error> {
     if status.ready { Ok(()) } else { Err(Error::Unavailable(format!("network is not ready: {}", status.message))) }
 }
 
-async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, held: Held) -> Result<(), Error> {
+async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, mut held: Held) -> Result<(), Error> {
     let metadata = sandbox.metadata();
     let (at_once, of_interfaces) = sysctls::of_the_network(&metadata.config.sysctls);
     let cgroup = runtime.cgroup_of_sandbox(sandbox);
@@ -137,6 +138,11 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, held: Held) -> Resul
         if !of_interfaces.is_empty() {
             let path = network::namespace(runtime, metadata);
             blocking(move || Ok(netns::set_sysctls(&path, &of_interfaces)?)).await?;
+        }
+        if !attachment.maps_ports && ports::are_published(metadata) {
+            held.ports = true;
+            sandbox.apply(SandboxEvent::Holds(held))?;
+            ports::forward(runtime, sandbox).await?;
         }
     }
     let state = runtime.config.state.clone();

@@ -10,10 +10,11 @@ use tracing::Instrument;
 
 use super::files::{self, FileError};
 use super::init::{self, InitError};
-use super::{ChangeError, Held, Sandbox, SandboxEvent, SandboxState, network};
+use super::{ChangeError, Held, Sandbox, SandboxEvent, SandboxState, network, ports};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::container::release::RemoveError as ContainerRemoveError;
 use crate::container::stop::{self, StopError};
+use crate::network::host_port::HostPortError;
 use crate::network::{NetworkError, netns, netns::NetnsError};
 use crate::state::Runtime;
 use crate::store::{StoreError, Table};
@@ -39,6 +40,9 @@ pub enum ReleaseError {
         #[source]
         source: ContainerRemoveError,
     },
+    /// Its host ports are still forwarded.
+    #[error("cannot end the forwarding of the pod's host ports")]
+    Ports(#[from] HostPortError),
     /// Its network could not be taken down.
     #[error("cannot take down the pod's network")]
     Network(#[from] NetworkError),
@@ -140,9 +144,14 @@ async fn release(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseErro
     Ok(())
 }
 
-/// Takes down the network: what CNI made, then the namespace.
+/// Takes down the network: who forwards into it, what CNI made, then the namespace.
 async fn disconnect(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseError> {
     let mut held = sandbox.status().held;
+    if held.ports {
+        runtime.host_ports.stop(&ports::file(runtime, sandbox.metadata())).await?;
+        held.ports = false;
+        sandbox.apply(SandboxEvent::Holds(held))?;
+    }
     if held.network {
         runtime.network.remove(&network::describe(runtime, sandbox.metadata())).instrument(tracing::debug_span!("CNI")).await?;
         held.network = false;

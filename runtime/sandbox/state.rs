@@ -52,6 +52,9 @@ pub struct Held {
     /// What CNI made for it: interfaces, addresses, port mappings.
     #[serde(default)]
     pub network: bool,
+    /// The process that forwards its host ports.
+    #[serde(default)]
+    pub ports: bool,
     /// Its own cgroup.
     #[serde(default)]
     pub cgroup: bool,

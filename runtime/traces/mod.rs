@@ -28,6 +28,9 @@ pub use rpc::{ended, join};
 /// Spans that wait to be sent. One is about half a KiB.
 pub const QUEUE: usize = 4096;
 
+/// Whose spans are sent: this program's crates, and not those of the libraries that it sends them with.
+const CRATES: [&str; 3] = ["cri_wasm", "images", "streaming"];
+
 /// Whether there is a layer: joining is not tried without.
 static ON: OnceLock<()> = OnceLock::new();
 
@@ -67,7 +70,8 @@ impl Traces {
     {
         let filter = FilterFn::new(|metadata| {
             let level = if metadata.is_span() { Level::DEBUG } else { Level::INFO };
-            metadata.target().starts_with("cri_wasm") && *metadata.level() <= level
+            let of = metadata.target().split("::").next().unwrap_or_default();
+            CRATES.contains(&of) && *metadata.level() <= level
         });
         tracing_opentelemetry::layer()
             .with_tracer(self.provider.tracer("cri-wasm"))
