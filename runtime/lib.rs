@@ -50,6 +50,7 @@ pub mod streaming;
 
 pub mod events;
 pub mod recovery;
+pub mod stats;
 
 pub mod host;
 

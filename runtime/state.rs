@@ -17,6 +17,7 @@ use crate::metrics::{self, Outcome, Timed, metrics};
 use crate::network::Network;
 use crate::network::host_port::HostPorts;
 use crate::sandbox::{Sandbox, Sandboxes};
+use crate::stats::Stats;
 use crate::store::{Names, Store, StoreError};
 use crate::streaming::{Streaming, Taps};
 
@@ -83,6 +84,8 @@ pub struct Runtime {
     pub execs: Execs,
     /// Who is attached to which guest.
     pub taps: Taps,
+    /// What measurements share.
+    pub stats: Stats,
     /// Exec, attach and port-forward; set once the server listens.
     pub streaming: OnceLock<Streaming>,
     /// Names of sandboxes that are taken.
@@ -121,6 +124,7 @@ impl Runtime {
             containers: Containers::default(),
             execs: Execs::default(),
             taps: Taps::default(),
+            stats: Stats::default(),
             streaming: OnceLock::new(),
             sandbox_names: Arc::default(),
             container_names: Arc::default(),
@@ -212,7 +216,8 @@ impl Runtime {
         Ok((CgroupPath::from_cri(asked)?, false))
     }
 
-    fn cgroup_at(&self, path: &str) -> Option<Cgroup> {
+    /// The group at a recorded path; `None` where the node has no cgroups, or nothing was recorded.
+    pub fn cgroup_at(&self, path: &str) -> Option<Cgroup> {
         if self.cgroups.version() == Version::None || path.is_empty() {
             return None;
         }

@@ -2,7 +2,7 @@
 //!
 //! [`metadata`] is what never changes, [`state`] what does; [`Container`] joins both and writes each change to its record before
 //! it can be seen. A container is composed once, when it is created: [`spec`] from request and image, with [`user`],
-//! [`entrypoint`] and [`mounts`]. It is started by [`launch`] over [`rootfs`] and [`bind`], ended by [`stop`], given back by
+//! [`entrypoint`] and [`mounts`]; what it may use ([`resources`]) can be changed later. It is started by [`launch`] over [`rootfs`] and [`bind`], ended by [`stop`], given back by
 //! [`release`].
 
 pub mod bind;
@@ -14,6 +14,7 @@ pub mod mount_points;
 pub mod mounts;
 pub mod pty;
 pub mod release;
+pub mod resources;
 pub mod rootfs;
 pub mod signals;
 pub mod spec;
@@ -29,12 +30,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::metrics::{Counted, Metrics, State, metrics};
+use crate::stats;
 use crate::store::{ContainerId, IdError, Record, Store, StoreError, Table};
 
 pub use metadata::{
     ContainerConfig, ContainerMetadata, GuestUser, ImageFiles, ImageName, ImageVolume, MountPropagation, MountRequest,
-    ProcessSpec, ResolvedMount, Resources, UserRequest,
+    ProcessSpec, ResolvedMount, UserRequest,
 };
+pub use resources::Resources;
 pub use state::{ContainerEvent, ContainerState, ContainerStatus, Exit, TransitionError};
 
 /// A container as it lies on disk.
@@ -81,6 +84,8 @@ pub struct Container {
     /// Held while the container is started or removed. StopContainer does not take it: it must get through a long grace period
     /// of another stop, and a removal must get through any.
     pub operation: tokio::sync::Mutex<()>,
+    /// What is measured of it.
+    pub stats: stats::OfContainer,
     /// Its place among the containers of its state.
     counted: Mutex<Counted>,
 }
@@ -99,6 +104,7 @@ impl Container {
             store,
             images: Mutex::new(images),
             operation: tokio::sync::Mutex::new(()),
+            stats: stats::OfContainer::default(),
         })
     }
 
@@ -144,6 +150,11 @@ impl Container {
         self.status.subscribe()
     }
 
+    /// What it may use now: as it was created, or as it was updated last. `None`: nothing was ever said.
+    pub fn resources(&self) -> Option<Resources> {
+        self.status.borrow().resources.clone().or_else(|| self.metadata.config.resources.clone())
+    }
+
     /// Applies an event: to the record first, then to memory. Returns whether anything changed.
     pub fn apply(&self, event: ContainerEvent) -> Result<bool, ChangeError> {
         // A guest's end is true whether it can be recorded or not; its exit record stays until the container goes.
@@ -169,6 +180,9 @@ impl Container {
             *status = record.status;
             true
         });
+        if self.state() != ContainerState::Running {
+            self.stats.close();
+        }
         outcome.map(|()| changed)
     }
 }

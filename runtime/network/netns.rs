@@ -166,6 +166,20 @@ pub fn tcp_socket(path: &Path, family: AddressFamily) -> Result<OwnedFd, NetnsEr
     })
 }
 
+/// Opens a file for reading as a thread in a pinned namespace sees it: one below `/proc/thread-self/net` stays with that
+/// namespace wherever it is read, and keeps it.
+///
+/// # Errors
+/// There is no namespace at the path, or no such file.
+pub fn open_in(path: &Path, file: &Path) -> Result<OwnedFd, NetnsError> {
+    let namespace = open(path)?;
+    on_a_thread(path, || {
+        let failed = |errno: Errno| NetnsError::Step { step: "open a file in", path: path.to_owned(), source: errno.into() };
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).map_err(failed)?;
+        rustix::fs::open(file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)
+    })
+}
+
 /// Lets a namespace go and removes its file. What is gone is removed.
 ///
 /// # Errors

@@ -29,6 +29,8 @@ mod exit;
 mod files;
 mod log;
 mod procfs;
+mod resources;
+mod stats;
 mod user;
 mod wasi;
 
