@@ -14,7 +14,7 @@ use crate::container::{Container, Containers};
 use crate::exec::Execs;
 use crate::host::Host;
 use crate::network::Network;
-use crate::sandbox::{Sandbox, Sandboxes};
+use crate::sandbox::{Sandbox, Sandboxes, userns};
 use crate::store::{Names, Store, StoreError};
 use crate::streaming::{Streaming, Taps};
 
@@ -75,6 +75,8 @@ pub struct Runtime {
     pub containers: Containers,
     /// Commands that run in containers beside their guests.
     pub execs: Execs,
+    /// Whether pods can have user namespaces here.
+    pub user_namespaces: userns::Support,
     /// Who is attached to which guest.
     pub taps: Taps,
     /// Exec, attach and port-forward; set once the server listens.
@@ -113,6 +115,7 @@ impl Runtime {
             sandboxes: Sandboxes::default(),
             containers: Containers::default(),
             execs: Execs::default(),
+            user_namespaces: userns::Support::default(),
             taps: Taps::default(),
             streaming: OnceLock::new(),
             sandbox_names: Arc::default(),

@@ -2,7 +2,7 @@
 //!
 //! [`metadata`] is what never changes, [`state`] what does; [`Sandbox`] joins both and writes each change to its record before it
 //! can be seen. [`files`] are the three files that the pods share (`/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`),
-//! [`network`] the namespace and what CNI puts into it, [`ipc`] the IPC namespace of pods that need one, [`sysctls`] the kernel settings of a pod, [`release`] stops a sandbox and
+//! [`network`] the namespace and what CNI puts into it, [`ipc`] the IPC namespace of pods that need one, [`userns`] the user namespace of those that ask for one, [`sysctls`] the kernel settings of a pod, [`release`] stops a sandbox and
 //! gives back what a sandbox holds.
 
 pub mod files;
@@ -14,6 +14,8 @@ pub mod network;
 pub mod release;
 pub mod state;
 pub mod sysctls;
+#[allow(unsafe_code, reason = "forks a child that unshares, as a process of several threads cannot itself")]
+pub mod userns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -24,7 +26,8 @@ use tokio::sync::watch;
 use crate::store::{ContainerId, IdError, Record, SandboxId, Store, StoreError, Table};
 
 pub use metadata::{
-    DnsConfig, NamespaceMode, Namespaces, PortMapping, PortProtocol, SandboxConfig, SandboxMetadata, SandboxName,
+    DnsConfig, IdRange, NamespaceMode, Namespaces, PortMapping, PortProtocol, SandboxConfig, SandboxMetadata, SandboxName,
+    UserNamespace,
 };
 pub use state::{Held, PodAddresses, SandboxEvent, SandboxState, SandboxStatus, TransitionError};
 

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 
 use super::files::{self, FileError};
 use super::init::{self, InitError};
-use super::{ChangeError, Held, Sandbox, SandboxEvent, SandboxState, ipc, network};
+use super::{ChangeError, Held, Sandbox, SandboxEvent, SandboxState, ipc, network, userns};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::container::release::RemoveError as ContainerRemoveError;
 use crate::container::stop::{self, StopError};
@@ -143,7 +143,7 @@ async fn release(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseErro
     Ok(())
 }
 
-/// Takes down the network: what CNI made, then the namespace; and the IPC namespace with it.
+/// Takes down the network: what CNI made, then the namespace; and its other namespaces with it.
 async fn disconnect(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseError> {
     let mut held = sandbox.status().held;
     if held.network {
@@ -157,10 +157,10 @@ async fn disconnect(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseE
         held.netns = false;
         sandbox.apply(SandboxEvent::Holds(held))?;
     }
-    if held.ipc {
-        let path = ipc::namespace(&runtime.config, sandbox.metadata());
-        blocking(move || Ok(pinned::remove(&path)?)).await?;
-        held.ipc = false;
+    if held.ipc || held.users {
+        let paths = [ipc::namespace, userns::namespace].map(|of| of(&runtime.config, sandbox.metadata()));
+        blocking(move || Ok(paths.iter().try_for_each(|path| pinned::remove(path))?)).await?;
+        (held.ipc, held.users) = (false, false);
         sandbox.apply(SandboxEvent::Holds(held))?;
     }
     Ok(())

@@ -46,6 +46,9 @@ pub struct Held {
     /// Its pinned IPC namespace.
     #[serde(default)]
     pub ipc: bool,
+    /// Its pinned user namespace.
+    #[serde(default)]
+    pub users: bool,
 }
 
 impl Held {

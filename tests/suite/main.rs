@@ -31,6 +31,7 @@ mod log;
 mod procfs;
 mod security;
 mod user;
+mod userns;
 mod wasi;
 
 mod image_volumes;
