@@ -48,6 +48,7 @@ pub mod streaming;
 
 pub mod events;
 pub mod recovery;
+pub mod stats;
 
 pub mod host;
 

@@ -15,6 +15,7 @@ use crate::exec::Execs;
 use crate::host::Host;
 use crate::network::Network;
 use crate::sandbox::{Sandbox, Sandboxes, userns};
+use crate::stats::Stats;
 use crate::store::{Names, Store, StoreError};
 use crate::streaming::{Streaming, Taps};
 
@@ -79,6 +80,8 @@ pub struct Runtime {
     pub user_namespaces: userns::Support,
     /// Who is attached to which guest.
     pub taps: Taps,
+    /// What measurements share.
+    pub stats: Stats,
     /// Exec, attach and port-forward; set once the server listens.
     pub streaming: OnceLock<Streaming>,
     /// Names of sandboxes that are taken.
@@ -117,6 +120,7 @@ impl Runtime {
             execs: Execs::default(),
             user_namespaces: userns::Support::default(),
             taps: Taps::default(),
+            stats: Stats::default(),
             streaming: OnceLock::new(),
             sandbox_names: Arc::default(),
             container_names: Arc::default(),
@@ -180,7 +184,8 @@ impl Runtime {
         Ok((CgroupPath::from_cri(asked)?, false))
     }
 
-    fn cgroup_at(&self, path: &str) -> Option<Cgroup> {
+    /// The group at a recorded path; `None` where the node has no cgroups, or nothing was recorded.
+    pub fn cgroup_at(&self, path: &str) -> Option<Cgroup> {
         if self.cgroups.version() == Version::None || path.is_empty() {
             return None;
         }

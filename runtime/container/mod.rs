@@ -2,7 +2,8 @@
 //!
 //! [`metadata`] is what never changes, [`state`] what does; [`Container`] joins both and writes each change to its record before
 //! it can be seen. A container is composed once, when it is created: [`spec`] from request and image, with [`user`],
-//! [`capabilities`], [`seccomp`], [`entrypoint`] and [`mounts`]. It is started by [`launch`] over [`rootfs`] and [`bind`], ended by [`stop`], given back by
+//! [`capabilities`], [`seccomp`], [`entrypoint`] and [`mounts`]; what it may use ([`resources`]) can be changed later. It is started by
+//! [`launch`] over [`rootfs`] and [`bind`], ended by [`stop`], given back by
 //! [`release`].
 
 pub mod bind;
@@ -16,6 +17,7 @@ pub mod mount_points;
 pub mod mounts;
 pub mod pty;
 pub mod release;
+pub mod resources;
 pub mod rootfs;
 pub mod seccomp;
 pub mod signals;
@@ -31,12 +33,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::stats;
 use crate::store::{ContainerId, IdError, Record, Store, StoreError, Table};
 
 pub use metadata::{
     CapabilityRequest, ContainerConfig, ContainerMetadata, GuestUser, ImageFiles, ImageName, ImageVolume, MountPropagation,
-    MountRequest, ProcessSpec, ResolvedMount, Resources, SeccompRequest, UserRequest,
+    MountRequest, ProcessSpec, ResolvedMount, SeccompRequest, UserRequest,
 };
+pub use resources::Resources;
 pub use state::{ContainerEvent, ContainerState, ContainerStatus, Exit, TransitionError};
 
 /// A container as it lies on disk.
@@ -83,6 +87,8 @@ pub struct Container {
     /// Held while the container is started or removed. StopContainer does not take it: it must get through a long grace period
     /// of another stop, and a removal must get through any.
     pub operation: tokio::sync::Mutex<()>,
+    /// What is measured of it.
+    pub stats: stats::OfContainer,
 }
 
 impl Container {
@@ -94,6 +100,7 @@ impl Container {
             store,
             images: Mutex::new(images),
             operation: tokio::sync::Mutex::new(()),
+            stats: stats::OfContainer::default(),
         })
     }
 
@@ -139,6 +146,11 @@ impl Container {
         self.status.subscribe()
     }
 
+    /// What it may use now: as it was created, or as it was updated last. `None`: nothing was ever said.
+    pub fn resources(&self) -> Option<Resources> {
+        self.status.borrow().resources.clone().or_else(|| self.metadata.config.resources.clone())
+    }
+
     /// Applies an event: to the record first, then to memory. Returns whether anything changed.
     pub fn apply(&self, event: ContainerEvent) -> Result<bool, ChangeError> {
         // A guest's end is true whether it can be recorded or not; its exit record stays until the container goes.
@@ -163,6 +175,9 @@ impl Container {
             *status = record.status;
             true
         });
+        if self.state() != ContainerState::Running {
+            self.stats.close();
+        }
         outcome.map(|()| changed)
     }
 }

@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 
 use super::error::Error;
+use super::request_container;
 use crate::proto::runtime::v1 as cri;
 use crate::sandbox::network::check_bandwidth;
 use crate::sandbox::{
-    DnsConfig, IdRange, NamespaceMode, Namespaces, PortMapping, PortProtocol, SandboxConfig, SandboxName, UserNamespace, sysctls,
+    DnsConfig, IdRange, NamespaceMode, Namespaces, PodResources, PortMapping, PortProtocol, SandboxConfig, SandboxName,
+    UserNamespace, sysctls,
 };
 
 /// Converts and checks.
@@ -31,6 +33,10 @@ pub fn config(config: Option<cri::PodSandboxConfig>, handler: String) -> Result<
         namespaces: namespaces(security.namespace_options)?,
         sysctls: linux.sysctls.into_iter().collect(),
         privileged: security.privileged,
+        resources: PodResources {
+            resources: linux.resources.map(request_container::resources).transpose()?,
+            overhead: linux.overhead.map(request_container::resources).transpose()?,
+        },
     };
     sysctls::check(&config)?;
     check_bandwidth(&config)?;

@@ -5,8 +5,9 @@ use tonic::{Request, Response, Status};
 use super::service::{Kind, Service};
 use super::{
     container_create, container_exec, container_exec_sync, container_list, container_log_reopen, container_remove,
-    container_start, container_status, container_stop, runtime_config, runtime_status, runtime_version, sandbox_list,
-    sandbox_port_forward, sandbox_remove, sandbox_run, sandbox_status, sandbox_stop,
+    container_start, container_stats, container_stats_list, container_status, container_stop, container_update, runtime_config,
+    runtime_status, runtime_version, sandbox_list, sandbox_port_forward, sandbox_remove, sandbox_run, sandbox_stats,
+    sandbox_stats_list, sandbox_status, sandbox_stop, sandbox_update,
 };
 use crate::proto::runtime::v1 as cri;
 use crate::proto::runtime::v1::runtime_service_server::RuntimeService;
@@ -110,6 +111,48 @@ impl RuntimeService for Service {
         request: Request<cri::ListContainersRequest>,
     ) -> Result<Response<cri::ListContainersResponse>, Status> {
         self.call("ListContainers", Kind::Reads, request, container_list::list).await
+    }
+
+    async fn update_container_resources(
+        &self,
+        request: Request<cri::UpdateContainerResourcesRequest>,
+    ) -> Result<Response<cri::UpdateContainerResourcesResponse>, Status> {
+        self.call("UpdateContainerResources", Kind::Changes, request, container_update::update).await
+    }
+
+    async fn update_pod_sandbox_resources(
+        &self,
+        request: Request<cri::UpdatePodSandboxResourcesRequest>,
+    ) -> Result<Response<cri::UpdatePodSandboxResourcesResponse>, Status> {
+        self.call("UpdatePodSandboxResources", Kind::Changes, request, sandbox_update::update).await
+    }
+
+    async fn container_stats(
+        &self,
+        request: Request<cri::ContainerStatsRequest>,
+    ) -> Result<Response<cri::ContainerStatsResponse>, Status> {
+        self.call("ContainerStats", Kind::Reads, request, container_stats::stats).await
+    }
+
+    async fn list_container_stats(
+        &self,
+        request: Request<cri::ListContainerStatsRequest>,
+    ) -> Result<Response<cri::ListContainerStatsResponse>, Status> {
+        self.call("ListContainerStats", Kind::Reads, request, container_stats_list::list).await
+    }
+
+    async fn pod_sandbox_stats(
+        &self,
+        request: Request<cri::PodSandboxStatsRequest>,
+    ) -> Result<Response<cri::PodSandboxStatsResponse>, Status> {
+        self.call("PodSandboxStats", Kind::Reads, request, sandbox_stats::stats).await
+    }
+
+    async fn list_pod_sandbox_stats(
+        &self,
+        request: Request<cri::ListPodSandboxStatsRequest>,
+    ) -> Result<Response<cri::ListPodSandboxStatsResponse>, Status> {
+        self.call("ListPodSandboxStats", Kind::Reads, request, sandbox_stats_list::list).await
     }
 
     async fn reopen_container_log(

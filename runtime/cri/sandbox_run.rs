@@ -116,12 +116,13 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, held: Held) -> Resul
     let (at_once, of_interfaces) = sysctls::of_the_network(&metadata.config.sysctls);
     let cgroup = runtime.cgroup_of_sandbox(sandbox);
     let cgroups = runtime.cgroups.clone();
+    let limits = metadata.config.resources.limits();
     let namespace = held.netns.then(|| (runtime.config.netns_dir(), netns::name(metadata.id.as_str())));
     let users = metadata.config.user_namespace.map(|mapping| (userns::namespace(&runtime.config, metadata), mapping));
     let ipc = held.ipc.then(|| (ipc::namespace(&runtime.config, metadata), sysctls::of_ipc(&metadata.config.sysctls)));
     blocking(move || {
         if let Some(cgroup) = cgroup {
-            cgroups.create(cgroup.path())?;
+            cgroups.create(cgroup.path())?.apply(&limits)?;
         }
         match (users, namespace) {
             (Some((path, mapping)), network) => userns::create(&path, &mapping, network.is_some(), |namespaces| {

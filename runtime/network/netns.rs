@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
@@ -129,6 +130,18 @@ fn inside<T: Send>(path: &Path, work: impl FnOnce() -> Result<T, NetnsError> + S
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
             .map_err(|errno| failed("enter", path)(errno.into()))?;
         work()
+    })
+}
+
+/// Opens a file for reading as a thread in a pinned namespace sees it: one below `/proc/thread-self/net` stays with that
+/// namespace wherever it is read, and keeps it.
+///
+/// # Errors
+/// There is no namespace at the path, or no such file.
+pub fn open_in(path: &Path, file: &Path) -> Result<OwnedFd, NetnsError> {
+    inside(path, || {
+        rustix::fs::open(file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| failed("open a file in", path)(errno.into()).into())
     })
 }
 

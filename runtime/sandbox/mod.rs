@@ -23,11 +23,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::stats;
 use crate::store::{ContainerId, IdError, Record, SandboxId, Store, StoreError, Table};
 
 pub use metadata::{
-    DnsConfig, IdRange, NamespaceMode, Namespaces, PortMapping, PortProtocol, SandboxConfig, SandboxMetadata, SandboxName,
-    UserNamespace,
+    DnsConfig, IdRange, NamespaceMode, Namespaces, PodResources, PortMapping, PortProtocol, SandboxConfig, SandboxMetadata,
+    SandboxName, UserNamespace,
 };
 pub use state::{Held, PodAddresses, SandboxEvent, SandboxState, SandboxStatus, TransitionError};
 
@@ -68,6 +69,8 @@ pub struct Sandbox {
     store: Arc<Store>,
     /// Held shared while a container is created or started in it, and alone while the sandbox is stopped or removed.
     pub operation: tokio::sync::RwLock<()>,
+    /// What is measured of it.
+    pub stats: stats::pod::OfSandbox,
     /// Held while its first process is looked for and started.
     init: tokio::sync::Mutex<()>,
 }
@@ -81,6 +84,7 @@ impl Sandbox {
             containers: Mutex::default(),
             store,
             operation: tokio::sync::RwLock::new(()),
+            stats: stats::pod::OfSandbox::default(),
             init: tokio::sync::Mutex::new(()),
         })
     }
@@ -112,6 +116,11 @@ impl Sandbox {
         self.status.borrow().state
     }
 
+    /// What it may use now: as it was created, or as it was updated last.
+    pub fn resources(&self) -> PodResources {
+        self.status.borrow().resources.clone().map_or_else(|| self.metadata.config.resources.clone(), |changed| *changed)
+    }
+
     /// Applies an event: to the record first, then to memory.
     pub fn apply(&self, event: SandboxEvent) -> Result<(), ChangeError> {
         let mut outcome = Ok(());
@@ -126,6 +135,9 @@ impl Sandbox {
                 false
             }
         });
+        if self.state() != SandboxState::Ready {
+            self.stats.close();
+        }
         outcome
     }
 

@@ -118,12 +118,17 @@ calls! {
     runtime.remove_container(RemoveContainerRequest) -> RemoveContainerResponse;
     runtime.list_containers(ListContainersRequest) -> ListContainersResponse;
     runtime.container_status(ContainerStatusRequest) -> ContainerStatusResponse;
+    runtime.update_container_resources(UpdateContainerResourcesRequest) -> UpdateContainerResourcesResponse;
+    runtime.update_pod_sandbox_resources(UpdatePodSandboxResourcesRequest) -> UpdatePodSandboxResourcesResponse;
     runtime.reopen_container_log(ReopenContainerLogRequest) -> ReopenContainerLogResponse;
     runtime.exec_sync(ExecSyncRequest) -> ExecSyncResponse;
     runtime.exec(ExecRequest) -> ExecResponse;
     runtime.attach(AttachRequest) -> AttachResponse;
     runtime.port_forward(PortForwardRequest) -> PortForwardResponse;
+    runtime.container_stats(ContainerStatsRequest) -> ContainerStatsResponse;
     runtime.list_container_stats(ListContainerStatsRequest) -> ListContainerStatsResponse;
+    runtime.pod_sandbox_stats(PodSandboxStatsRequest) -> PodSandboxStatsResponse;
+    runtime.list_pod_sandbox_stats(ListPodSandboxStatsRequest) -> ListPodSandboxStatsResponse;
     runtime.checkpoint_container(CheckpointContainerRequest) -> CheckpointContainerResponse;
     runtime.list_metric_descriptors(ListMetricDescriptorsRequest) -> ListMetricDescriptorsResponse;
     images.pull_image(PullImageRequest) -> PullImageResponse;

@@ -6,6 +6,7 @@
 mod code;
 mod commands;
 mod descriptors;
+mod growth;
 mod lookup;
 mod offer;
 mod outcome;
