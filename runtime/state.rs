@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::cgroup::{Cgroup, CgroupPath, Cgroups, PathError, Version};
 use crate::config::Config;
 use crate::container::{Container, Containers};
+use crate::events::Events;
 use crate::exec::Execs;
 use crate::host::Host;
 use crate::network::Network;
@@ -74,6 +75,8 @@ pub struct Runtime {
     pub sandboxes: Sandboxes,
     /// Containers.
     pub containers: Containers,
+    /// What happens to sandboxes and containers; they are changed by turns.
+    pub events: Events,
     /// Commands that run in containers beside their guests.
     pub execs: Execs,
     /// Whether pods can have user namespaces here.
@@ -88,6 +91,8 @@ pub struct Runtime {
     pub sandbox_names: Arc<Names>,
     /// Names of containers that are taken.
     pub container_names: Arc<Names>,
+    /// Cancelled when no more calls are taken: those under way may finish, those that have no end of their own end.
+    pub closing: CancellationToken,
     /// Cancelled when the daemon ends.
     pub stop: CancellationToken,
     tasks: TaskTracker,
@@ -117,6 +122,7 @@ impl Runtime {
             store: Arc::new(store),
             sandboxes: Sandboxes::default(),
             containers: Containers::default(),
+            events: Events::default(),
             execs: Execs::default(),
             user_namespaces: userns::Support::default(),
             taps: Taps::default(),
@@ -124,6 +130,7 @@ impl Runtime {
             streaming: OnceLock::new(),
             sandbox_names: Arc::default(),
             container_names: Arc::default(),
+            closing: CancellationToken::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             mirror: TaskTracker::new(),
@@ -162,6 +169,11 @@ impl Runtime {
         if tokio::time::timeout(FLUSH_DEADLINE, self.mirror.wait()).await.is_err() {
             tracing::warn!("the mirror of the records is not up to date; it counts only if the node restarts now");
         }
+    }
+
+    /// The containers of a sandbox, in the order of their ids.
+    pub fn containers_of(&self, sandbox: &Sandbox) -> Vec<Arc<Container>> {
+        sandbox.containers().iter().filter_map(|id| self.containers.get(id.as_str())).collect()
     }
 
     /// The group of a container; `None` where the node has no cgroups.

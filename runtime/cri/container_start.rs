@@ -34,19 +34,19 @@ async fn run(runtime: &Runtime, container: &Arc<Container>) -> Result<(), Error>
     if container.state() == ContainerState::Created {
         super::container_create::require_ready(&sandbox)?;
     }
-    container.apply(ContainerEvent::Start)?;
+    runtime.change_container(container, ContainerEvent::Start)?;
     match launch(runtime, container, &sandbox).await {
         Ok(process) => {
             let pid = process.pid;
             launch::set_oom_score(container, &process);
-            container.apply(ContainerEvent::Started(process))?;
+            runtime.change_container(container, ContainerEvent::Started(process))?;
             tracing::info!(container = %container.id(), pid, "the guest runs");
             Ok(())
         }
         Err(error) => {
             // Whatever may have been started nevertheless, by a launch that was not answered in time, dies with its cgroup.
             crate::events::release_cgroup(runtime, container).await;
-            crate::events::apply(container, Exit::start_failed(wasm_host::protocol::now(), chain(&error)));
+            crate::events::apply(runtime, container, Exit::start_failed(wasm_host::protocol::now(), chain(&error)));
             Err(error)
         }
     }

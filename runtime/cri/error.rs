@@ -12,6 +12,7 @@ use crate::container::release::RemoveError as ContainerRemoveError;
 use crate::container::seccomp::SeccompError;
 use crate::container::spec::SpecError;
 use crate::container::stop::StopError;
+use crate::events::Behind;
 use crate::exec::ExecError;
 use crate::host::HostError;
 use crate::network::bandwidth::BandwidthError;
@@ -166,6 +167,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A client that does not take what it is sent.
+    #[error(transparent)]
+    Behind(#[from] Behind),
     /// Work that ended without an answer.
     #[error(transparent)]
     Lost(#[from] Lost),
@@ -197,6 +201,8 @@ impl Error {
             Self::Precondition(_) | Self::Seccomp(_) => Code::FailedPrecondition,
             Self::Unimplemented(_) => Code::Unimplemented,
             Self::Unavailable(_) => Code::Unavailable,
+            // To be begun anew, with a list, and not just called again.
+            Self::Behind(_) => Code::Aborted,
             Self::Cgroup(error) => cgroup_code(error),
             Self::Network(NetworkError::NotConfigured(_)) => Code::Unavailable,
             Self::Network(NetworkError::Pod { .. }) => Code::InvalidArgument,

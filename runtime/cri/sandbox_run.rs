@@ -82,7 +82,7 @@ async fn create(runtime: Arc<Runtime>, config: SandboxConfig, reservation: Reser
     let sandbox = Sandbox::create(metadata, Held { network: false, ..held }, Arc::clone(&runtime.store))?;
     match acquire(&runtime, &sandbox, held).await {
         Ok(()) => {
-            runtime.sandboxes.insert(Arc::clone(&sandbox));
+            runtime.add_sandbox(&sandbox);
             reservation.commit(id.as_str());
             tracing::info!(sandbox = %id, name = %sandbox.metadata().config.name, "the sandbox is ready");
             Ok(id)
@@ -91,7 +91,7 @@ async fn create(runtime: Arc<Runtime>, config: SandboxConfig, reservation: Reser
             if let Err(undo) = release::undo(&runtime, &sandbox, UNDO_DEADLINE).await {
                 // Listed as not ready, so that the kubelet removes it; its name stays taken until then.
                 tracing::error!(sandbox = %id, error = %chain(&undo), "a failed sandbox is not given back; it stays listed");
-                runtime.sandboxes.insert(sandbox);
+                runtime.add_sandbox(&sandbox);
                 reservation.commit(id.as_str());
             }
             Err(error)
@@ -144,15 +144,15 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, held: Held) -> Resul
 
     let mut connected = Connected::default();
     if held.network {
-        sandbox.apply(SandboxEvent::Holds(held))?;
+        runtime.change_sandbox(sandbox, SandboxEvent::Holds(held))?;
         let added = runtime.network.add(&network::describe(runtime, metadata)).await;
         // What failed was taken back then and there. To detach it once more would fail for the same plugin, and keep the pod listed.
         if added.is_err() && matches!(runtime.network.is_on_record(metadata.id.as_str()).await, Ok(false)) {
-            sandbox.apply(SandboxEvent::Holds(Held { network: false, ..held }))?;
+            runtime.change_sandbox(sandbox, SandboxEvent::Holds(Held { network: false, ..held }))?;
         }
         let attachment = added?;
         connected = network::connected(&attachment);
-        sandbox.apply(SandboxEvent::Connected(connected.addresses.clone()))?;
+        runtime.change_sandbox(sandbox, SandboxEvent::Connected(connected.addresses.clone()))?;
         if !of_interfaces.is_empty() {
             let path = network::namespace(runtime, metadata);
             blocking(move || Ok(netns::set_sysctls(&path, &of_interfaces)?)).await?;
@@ -165,7 +165,7 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, held: Held) -> Resul
         Ok(files::create(&state, sandbox_of_files.metadata(), addresses.as_ref(), Some(&connected.dns))?)
     })
     .await?;
-    sandbox.apply(SandboxEvent::Created)?;
+    runtime.change_sandbox(sandbox, SandboxEvent::Created)?;
     Ok(())
 }
 

@@ -86,7 +86,7 @@ pub async fn stop(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseErr
     init::end(runtime, sandbox)?;
     if sandbox.state() != SandboxState::Creating {
         // Before the network goes: should that fail, the pod is not ready all the same, and the kubelet's next call goes on.
-        sandbox.apply(SandboxEvent::Stopped)?;
+        runtime.change_sandbox(sandbox, SandboxEvent::Stopped)?;
     }
     disconnect(runtime, sandbox).await
 }
@@ -103,17 +103,17 @@ pub async fn remove(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseE
             .map_err(|source| ReleaseError::ContainerStays { id: container.id().to_string(), source })
     });
     join_all(removals).await.into_iter().collect::<Result<(), _>>()?;
-    sandbox.apply(SandboxEvent::Remove)?;
+    runtime.change_sandbox(sandbox, SandboxEvent::Remove)?;
     release(runtime, sandbox).await?;
     runtime.store.delete(Table::Sandboxes, sandbox.id().as_str())?;
-    runtime.sandboxes.remove(sandbox.id());
+    runtime.forget_sandbox(sandbox);
     runtime.sandbox_names.release(&sandbox.metadata().config.name.to_string(), sandbox.id().as_str());
     Ok(())
 }
 
 /// Gives back everything that the sandbox holds, within `deadline`. For a creation that failed.
 pub async fn undo(runtime: &Runtime, sandbox: &Sandbox, deadline: Duration) -> Result<(), ReleaseError> {
-    sandbox.apply(SandboxEvent::Remove)?;
+    runtime.change_sandbox(sandbox, SandboxEvent::Remove)?;
     tokio::time::timeout(deadline, release(runtime, sandbox)).await.unwrap_or(Err(ReleaseError::TimedOut(deadline.as_secs())))?;
     runtime.store.delete(Table::Sandboxes, sandbox.id().as_str())?;
     Ok(())
@@ -139,7 +139,7 @@ async fn release(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseErro
         })
         .await?;
     }
-    sandbox.apply(SandboxEvent::Holds(Held::default()))?;
+    runtime.change_sandbox(sandbox, SandboxEvent::Holds(Held::default()))?;
     Ok(())
 }
 
@@ -149,19 +149,19 @@ async fn disconnect(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseE
     if held.network {
         runtime.network.remove(&network::describe(runtime, sandbox.metadata())).await?;
         held.network = false;
-        sandbox.apply(SandboxEvent::Holds(held))?;
+        runtime.change_sandbox(sandbox, SandboxEvent::Holds(held))?;
     }
     if held.netns {
         let path = network::namespace(runtime, sandbox.metadata());
         blocking(move || Ok(netns::remove(&path)?)).await?;
         held.netns = false;
-        sandbox.apply(SandboxEvent::Holds(held))?;
+        runtime.change_sandbox(sandbox, SandboxEvent::Holds(held))?;
     }
     if held.ipc || held.users {
         let paths = [ipc::namespace, userns::namespace].map(|of| of(&runtime.config, sandbox.metadata()));
         blocking(move || Ok(paths.iter().try_for_each(|path| pinned::remove(path))?)).await?;
         (held.ipc, held.users) = (false, false);
-        sandbox.apply(SandboxEvent::Holds(held))?;
+        runtime.change_sandbox(sandbox, SandboxEvent::Holds(held))?;
     }
     Ok(())
 }

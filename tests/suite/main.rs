@@ -42,8 +42,11 @@ mod images_limits;
 mod images_refused;
 mod images_settings;
 
+mod again;
 mod concurrency;
 mod config_cli;
+mod events;
 mod records;
 mod restart;
+mod stream;
 mod toolbox;
