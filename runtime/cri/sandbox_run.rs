@@ -6,13 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use super::error::Error;
 use super::request_sandbox;
 use crate::network::netns;
 use crate::proto::runtime::v1::{RunPodSandboxRequest, RunPodSandboxResponse};
 use crate::sandbox::network::{self, Connected};
 use crate::sandbox::{
-    Held, Sandbox, SandboxConfig, SandboxEvent, SandboxMetadata, SandboxState, files, ipc, release, sysctls, userns,
+    Held, Sandbox, SandboxConfig, SandboxEvent, SandboxMetadata, SandboxState, files, ipc, ports, release, sysctls, userns,
 };
 use crate::state::Runtime;
 use crate::store::{Reservation, Reserve, SandboxId, chain};
@@ -77,13 +79,14 @@ async fn create(runtime: Arc<Runtime>, config: SandboxConfig, reservation: Reser
     };
     let ipc = ipc::is_needed(&runtime.config, &metadata.config);
     let users = metadata.config.user_namespace.is_some();
-    let held = Held { files: true, netns: !host_network, network: !host_network, cgroup: cgroup_owned, ipc, users };
+    let held = Held { files: true, netns: !host_network, network: !host_network, ports: false, cgroup: cgroup_owned, ipc, users };
     // The network is attached as the last but one, and until then there is nothing to detach.
     let sandbox = Sandbox::create(metadata, Held { network: false, ..held }, Arc::clone(&runtime.store))?;
     match acquire(&runtime, &sandbox, held).await {
         Ok(()) => {
             runtime.add_sandbox(&sandbox);
             reservation.commit(id.as_str());
+            ports::keep(&runtime, &sandbox);
             tracing::info!(sandbox = %id, name = %sandbox.metadata().config.name, "the sandbox is ready");
             Ok(id)
         }
@@ -111,7 +114,7 @@ async fn network_is_ready(runtime: &Runtime) -> Result<(), Error> {
     if status.ready { Ok(()) } else { Err(Error::Unavailable(format!("network is not ready: {}", status.message))) }
 }
 
-async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, held: Held) -> Result<(), Error> {
+async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, mut held: Held) -> Result<(), Error> {
     let metadata = sandbox.metadata();
     let (at_once, of_interfaces) = sysctls::of_the_network(&metadata.config.sysctls);
     let cgroup = runtime.cgroup_of_sandbox(sandbox);
@@ -140,12 +143,13 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, held: Held) -> Resul
         }
         Ok(())
     })
+    .instrument(tracing::debug_span!("namespace and cgroup"))
     .await?;
 
     let mut connected = Connected::default();
     if held.network {
         runtime.change_sandbox(sandbox, SandboxEvent::Holds(held))?;
-        let added = runtime.network.add(&network::describe(runtime, metadata)).await;
+        let added = runtime.network.add(&network::describe(runtime, metadata)).instrument(tracing::debug_span!("CNI")).await;
         // What failed was taken back then and there. To detach it once more would fail for the same plugin, and keep the pod listed.
         if added.is_err() && matches!(runtime.network.is_on_record(metadata.id.as_str()).await, Ok(false)) {
             runtime.change_sandbox(sandbox, SandboxEvent::Holds(Held { network: false, ..held }))?;
@@ -156,6 +160,11 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, held: Held) -> Resul
         if !of_interfaces.is_empty() {
             let path = network::namespace(runtime, metadata);
             blocking(move || Ok(netns::set_sysctls(&path, &of_interfaces)?)).await?;
+        }
+        if !attachment.maps_ports && ports::are_published(metadata) {
+            held.ports = true;
+            runtime.change_sandbox(sandbox, SandboxEvent::Holds(held))?;
+            ports::forward(runtime, sandbox).await?;
         }
     }
     let state = runtime.config.state.clone();
