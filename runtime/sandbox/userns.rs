@@ -107,7 +107,10 @@ impl Support {
 }
 
 /// Makes a namespace, and a root file system whose layers are id-mapped, where containers have theirs.
-fn probe(root: &Path) -> Result<(), String> {
+///
+/// # Errors
+/// What is missing, in words.
+pub fn probe(root: &Path) -> Result<(), String> {
     let said = |error: &dyn std::error::Error| crate::store::chain(error);
     let maker = make(&TRIED, true).map_err(|error| said(&error))?;
     let namespace = maker.open().map_err(|error| said(&error))?;
