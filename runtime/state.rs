@@ -16,6 +16,7 @@ use crate::exec::Execs;
 use crate::host::Host;
 use crate::network::Network;
 use crate::sandbox::{Sandbox, Sandboxes};
+use crate::stats::Stats;
 use crate::store::{Names, Store, StoreError};
 use crate::streaming::{Streaming, Taps};
 
@@ -80,6 +81,8 @@ pub struct Runtime {
     pub execs: Execs,
     /// Who is attached to which guest.
     pub taps: Taps,
+    /// What measurements share.
+    pub stats: Stats,
     /// Exec, attach and port-forward; set once the server listens.
     pub streaming: OnceLock<Streaming>,
     /// Names of sandboxes that are taken.
@@ -120,6 +123,7 @@ impl Runtime {
             events: Events::default(),
             execs: Execs::default(),
             taps: Taps::default(),
+            stats: Stats::default(),
             streaming: OnceLock::new(),
             sandbox_names: Arc::default(),
             container_names: Arc::default(),
@@ -189,7 +193,8 @@ impl Runtime {
         Ok((CgroupPath::from_cri(asked)?, false))
     }
 
-    fn cgroup_at(&self, path: &str) -> Option<Cgroup> {
+    /// The group at a recorded path; `None` where the node has no cgroups, or nothing was recorded.
+    pub fn cgroup_at(&self, path: &str) -> Option<Cgroup> {
         if self.cgroups.version() == Version::None || path.is_empty() {
             return None;
         }

@@ -50,7 +50,8 @@ pub fn status(sandbox: &Sandbox, status: SandboxStatus) -> cri::PodSandboxStatus
     }
 }
 
-fn name(name: &SandboxName) -> cri::PodSandboxMetadata {
+/// Who a sandbox is for its client.
+pub fn name(name: &SandboxName) -> cri::PodSandboxMetadata {
     cri::PodSandboxMetadata {
         name: name.name.clone(),
         uid: name.uid.clone(),

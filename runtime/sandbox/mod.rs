@@ -2,11 +2,13 @@
 //!
 //! [`metadata`] is what never changes, [`state`] what does; [`Sandbox`] joins both and writes each change to its record before it
 //! can be seen. [`files`] are the three files that the pods share (`/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`),
-//! [`network`] the namespace and what CNI puts into it, [`sysctls`] the kernel settings of a pod, [`release`] stops a sandbox and
+//! [`network`] the namespace and what CNI puts into it, [`ipc`] the IPC namespace of pods that need one, [`sysctls`] the kernel settings of a pod, [`release`] stops a sandbox and
 //! gives back what a sandbox holds.
 
 pub mod files;
 pub mod init;
+#[allow(unsafe_code, reason = "a namespace is made with unshare(2), which rustix marks unsafe")]
+pub mod ipc;
 pub mod metadata;
 pub mod network;
 pub mod release;
@@ -20,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::events::Turn;
+use crate::stats;
 use crate::store::{ContainerId, IdError, Record, SandboxId, Store, StoreError, Table};
 
 pub use metadata::{
@@ -64,6 +67,8 @@ pub struct Sandbox {
     store: Arc<Store>,
     /// Held shared while a container is created or started in it, and alone while the sandbox is stopped or removed.
     pub operation: tokio::sync::RwLock<()>,
+    /// What is measured of it.
+    pub stats: stats::pod::OfSandbox,
     /// Held while its first process is looked for and started.
     init: tokio::sync::Mutex<()>,
 }
@@ -77,6 +82,7 @@ impl Sandbox {
             containers: Mutex::default(),
             store,
             operation: tokio::sync::RwLock::new(()),
+            stats: stats::pod::OfSandbox::default(),
             init: tokio::sync::Mutex::new(()),
         })
     }
@@ -128,6 +134,9 @@ impl Sandbox {
                 false
             }
         });
+        if self.state() != SandboxState::Ready {
+            self.stats.close();
+        }
         outcome
     }
 

@@ -30,6 +30,8 @@ mod files;
 mod log;
 mod procfs;
 mod resources;
+mod security;
+mod stats;
 mod user;
 mod wasi;
 

@@ -149,6 +149,8 @@ streams! {
     runtime.get_container_events(GetEventsRequest) -> ContainerEventResponse;
     runtime.stream_pod_sandboxes(StreamPodSandboxesRequest) -> StreamPodSandboxesResponse;
     runtime.stream_containers(StreamContainersRequest) -> StreamContainersResponse;
+    runtime.stream_container_stats(StreamContainerStatsRequest) -> StreamContainerStatsResponse;
+    runtime.stream_pod_sandbox_stats(StreamPodSandboxStatsRequest) -> StreamPodSandboxStatsResponse;
     images.stream_images(StreamImagesRequest) -> StreamImagesResponse;
 }
 
@@ -188,7 +190,10 @@ calls! {
     runtime.exec(ExecRequest) -> ExecResponse;
     runtime.attach(AttachRequest) -> AttachResponse;
     runtime.port_forward(PortForwardRequest) -> PortForwardResponse;
+    runtime.container_stats(ContainerStatsRequest) -> ContainerStatsResponse;
     runtime.list_container_stats(ListContainerStatsRequest) -> ListContainerStatsResponse;
+    runtime.pod_sandbox_stats(PodSandboxStatsRequest) -> PodSandboxStatsResponse;
+    runtime.list_pod_sandbox_stats(ListPodSandboxStatsRequest) -> ListPodSandboxStatsResponse;
     runtime.checkpoint_container(CheckpointContainerRequest) -> CheckpointContainerResponse;
     runtime.list_metric_descriptors(ListMetricDescriptorsRequest) -> ListMetricDescriptorsResponse;
     images.pull_image(PullImageRequest) -> PullImageResponse;
