@@ -108,7 +108,7 @@ fn stats_are_of_the_pods_and_containers_that_the_lists_have() {
     let one = running.first().unwrap();
     let filter = cri::ContainerStatsFilter { id: one.clone(), ..Default::default() };
     let found = stream(Some(filter)).remove(0).container_stats;
-    assert_eq!(found.iter().map(|stats| id(&stats.attributes)).collect::<Vec<_>>(), [one.clone()]);
+    assert_eq!(found.iter().map(|stats| id(&stats.attributes)).collect::<Vec<_>>(), std::slice::from_ref(one));
 
     let request = cri::StreamPodSandboxStatsRequest { filter: None };
     let messages = node.client.stream_pod_sandbox_stats(request).unwrap().all().unwrap();
