@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::cgroup::{Cgroup, CgroupPath, Cgroups, PathError, Version};
 use crate::config::Config;
 use crate::container::{Container, Containers};
+use crate::events::Events;
 use crate::exec::Execs;
 use crate::host::Host;
 use crate::metrics::{self, Outcome, Timed, metrics};
@@ -80,6 +81,8 @@ pub struct Runtime {
     pub sandboxes: Sandboxes,
     /// Containers.
     pub containers: Containers,
+    /// What happens to sandboxes and containers; they are changed by turns.
+    pub events: Events,
     /// Commands that run in containers beside their guests.
     pub execs: Execs,
     /// Who is attached to which guest.
@@ -92,6 +95,8 @@ pub struct Runtime {
     pub sandbox_names: Arc<Names>,
     /// Names of containers that are taken.
     pub container_names: Arc<Names>,
+    /// Cancelled when no more calls are taken: those under way may finish, those that have no end of their own end.
+    pub closing: CancellationToken,
     /// Cancelled when the daemon ends.
     pub stop: CancellationToken,
     tasks: TaskTracker,
@@ -122,12 +127,14 @@ impl Runtime {
             store: Arc::new(store),
             sandboxes: Sandboxes::default(),
             containers: Containers::default(),
+            events: Events::default(),
             execs: Execs::default(),
             taps: Taps::default(),
             stats: Stats::default(),
             streaming: OnceLock::new(),
             sandbox_names: Arc::default(),
             container_names: Arc::default(),
+            closing: CancellationToken::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             mirror: TaskTracker::new(),
@@ -194,6 +201,11 @@ impl Runtime {
                 Err(error) => tracing::debug!(%error, "the image store is not measured"),
             }
         });
+    }
+
+    /// The containers of a sandbox, in the order of their ids.
+    pub fn containers_of(&self, sandbox: &Sandbox) -> Vec<Arc<Container>> {
+        sandbox.containers().iter().filter_map(|id| self.containers.get(id.as_str())).collect()
     }
 
     /// The group of a container; `None` where the node has no cgroups.

@@ -13,7 +13,9 @@ use super::request_sandbox;
 use crate::network::netns;
 use crate::proto::runtime::v1::{RunPodSandboxRequest, RunPodSandboxResponse};
 use crate::sandbox::network::{self, Connected};
-use crate::sandbox::{Held, Sandbox, SandboxConfig, SandboxEvent, SandboxMetadata, SandboxState, files, ports, release, sysctls};
+use crate::sandbox::{
+    Held, Sandbox, SandboxConfig, SandboxEvent, SandboxMetadata, SandboxState, files, ipc, ports, release, sysctls,
+};
 use crate::state::Runtime;
 use crate::store::{Reservation, Reserve, SandboxId, chain};
 
@@ -71,12 +73,13 @@ async fn create(runtime: Arc<Runtime>, config: SandboxConfig, reservation: Reser
         hostname: files::effective_hostname(&config.hostname),
         config,
     };
-    let held = Held { files: true, netns: !host_network, network: !host_network, ports: false, cgroup: cgroup_owned };
+    let ipc = ipc::is_needed(&runtime.config, &metadata.config);
+    let held = Held { files: true, netns: !host_network, network: !host_network, ports: false, cgroup: cgroup_owned, ipc };
     // The network is attached as the last but one, and until then there is nothing to detach.
     let sandbox = Sandbox::create(metadata, Held { network: false, ..held }, Arc::clone(&runtime.store))?;
     match acquire(&runtime, &sandbox, held).await {
         Ok(()) => {
-            runtime.sandboxes.insert(Arc::clone(&sandbox));
+            runtime.add_sandbox(&sandbox);
             reservation.commit(id.as_str());
             ports::keep(&runtime, &sandbox);
             tracing::info!(sandbox = %id, name = %sandbox.metadata().config.name, "the sandbox is ready");
@@ -86,7 +89,7 @@ async fn create(runtime: Arc<Runtime>, config: SandboxConfig, reservation: Reser
             if let Err(undo) = release::undo(&runtime, &sandbox, UNDO_DEADLINE).await {
                 // Listed as not ready, so that the kubelet removes it; its name stays taken until then.
                 tracing::error!(sandbox = %id, error = %chain(&undo), "a failed sandbox is not given back; it stays listed");
-                runtime.sandboxes.insert(sandbox);
+                runtime.add_sandbox(&sandbox);
                 reservation.commit(id.as_str());
             }
             Err(error)
@@ -113,12 +116,16 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, mut held: Held) -> R
     let cgroups = runtime.cgroups.clone();
     let limits = metadata.config.resources.limits();
     let namespace = held.netns.then(|| (runtime.config.netns_dir(), netns::name(metadata.id.as_str())));
+    let ipc = held.ipc.then(|| (ipc::namespace(&runtime.config, metadata), sysctls::of_ipc(&metadata.config.sysctls)));
     blocking(move || {
         if let Some(cgroup) = cgroup {
             cgroups.create(cgroup.path())?.apply(&limits)?;
         }
         if let Some((directory, name)) = namespace {
             netns::create(&directory, &name, &at_once)?;
+        }
+        if let Some((path, settings)) = ipc {
+            ipc::create(&path, &settings)?;
         }
         Ok(())
     })
@@ -127,22 +134,22 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, mut held: Held) -> R
 
     let mut connected = Connected::default();
     if held.network {
-        sandbox.apply(SandboxEvent::Holds(held))?;
+        runtime.change_sandbox(sandbox, SandboxEvent::Holds(held))?;
         let added = runtime.network.add(&network::describe(runtime, metadata)).instrument(tracing::debug_span!("CNI")).await;
         // What failed was taken back then and there. To detach it once more would fail for the same plugin, and keep the pod listed.
         if added.is_err() && matches!(runtime.network.is_on_record(metadata.id.as_str()).await, Ok(false)) {
-            sandbox.apply(SandboxEvent::Holds(Held { network: false, ..held }))?;
+            runtime.change_sandbox(sandbox, SandboxEvent::Holds(Held { network: false, ..held }))?;
         }
         let attachment = added?;
         connected = network::connected(&attachment);
-        sandbox.apply(SandboxEvent::Connected(connected.addresses.clone()))?;
+        runtime.change_sandbox(sandbox, SandboxEvent::Connected(connected.addresses.clone()))?;
         if !of_interfaces.is_empty() {
             let path = network::namespace(runtime, metadata);
             blocking(move || Ok(netns::set_sysctls(&path, &of_interfaces)?)).await?;
         }
         if !attachment.maps_ports && ports::are_published(metadata) {
             held.ports = true;
-            sandbox.apply(SandboxEvent::Holds(held))?;
+            runtime.change_sandbox(sandbox, SandboxEvent::Holds(held))?;
             ports::forward(runtime, sandbox).await?;
         }
     }
@@ -153,7 +160,7 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, mut held: Held) -> R
         Ok(files::create(&state, sandbox_of_files.metadata(), addresses.as_ref(), Some(&connected.dns))?)
     })
     .await?;
-    sandbox.apply(SandboxEvent::Created)?;
+    runtime.change_sandbox(sandbox, SandboxEvent::Created)?;
     Ok(())
 }
 

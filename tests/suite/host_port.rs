@@ -164,7 +164,7 @@ fn sctp_is_refused_where_no_plugin_maps_it() {
     let Some(node) = plain() else { return };
     let sctp = cri::PortMapping { protocol: cri::Protocol::Sctp.into(), ..port(80, 12_000) };
     let before = node.holdings();
-    let refused = node.run_pod(&with_ports(&node, "web", &[sctp.clone()])).unwrap_err();
+    let refused = node.run_pod(&with_ports(&node, "web", std::slice::from_ref(&sctp))).unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("12000/sctp") && refused.message().contains("portmap"), "{refused}");
     node.assert_nothing_leaked(&before);
