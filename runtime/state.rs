@@ -175,6 +175,11 @@ impl Runtime {
         }
     }
 
+    /// The containers of a sandbox, in the order of their ids.
+    pub fn containers_of(&self, sandbox: &Sandbox) -> Vec<Arc<Container>> {
+        sandbox.containers().iter().filter_map(|id| self.containers.get(id.as_str())).collect()
+    }
+
     /// Pulls an image, counted; `progress` shows how far it is. Ends with its caller.
     pub async fn pull(&self, reference: &str, auth: Option<Auth>, progress: Option<&Progress>) -> Result<Arc<Image>, PullError> {
         let timed = Timed::new("canceled", |result, taken: Duration| {
@@ -201,11 +206,6 @@ impl Runtime {
                 Err(error) => tracing::debug!(%error, "the image store is not measured"),
             }
         });
-    }
-
-    /// The containers of a sandbox, in the order of their ids.
-    pub fn containers_of(&self, sandbox: &Sandbox) -> Vec<Arc<Container>> {
-        sandbox.containers().iter().filter_map(|id| self.containers.get(id.as_str())).collect()
     }
 
     /// The group of a container; `None` where the node has no cgroups.
