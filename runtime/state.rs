@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::metrics::{self, Outcome, Timed, metrics};
 use crate::network::Network;
 use crate::network::host_port::HostPorts;
-use crate::sandbox::{Sandbox, Sandboxes};
+use crate::sandbox::{Sandbox, Sandboxes, userns};
 use crate::stats::Stats;
 use crate::store::{Names, Store, StoreError};
 use crate::streaming::{Streaming, Taps};
@@ -85,6 +85,8 @@ pub struct Runtime {
     pub events: Events,
     /// Commands that run in containers beside their guests.
     pub execs: Execs,
+    /// Whether pods can have user namespaces here.
+    pub user_namespaces: userns::Support,
     /// Who is attached to which guest.
     pub taps: Taps,
     /// What measurements share.
@@ -129,6 +131,7 @@ impl Runtime {
             containers: Containers::default(),
             events: Events::default(),
             execs: Execs::default(),
+            user_namespaces: userns::Support::default(),
             taps: Taps::default(),
             stats: Stats::default(),
             streaming: OnceLock::new(),

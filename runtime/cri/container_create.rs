@@ -16,7 +16,7 @@ use crate::container::{
     capabilities, mounts, release, seccomp, signals,
 };
 use crate::proto::runtime::v1::{CreateContainerRequest, CreateContainerResponse};
-use crate::sandbox::{Sandbox, SandboxState, files};
+use crate::sandbox::{Sandbox, SandboxState, UserNamespace, files};
 use crate::state::Runtime;
 use crate::store::{ContainerId, Reservation, Reserve, Table};
 
@@ -62,6 +62,7 @@ async fn make(
     // The sandbox can be neither stopped nor removed until the container is there for it to find.
     let _operation = sandbox.operation.read().await;
     require_ready(&sandbox)?;
+    check_ids(&config, sandbox.metadata().config.user_namespace.as_ref())?;
     let image = runtime
         .images
         .get(&config.image.image)
@@ -75,8 +76,10 @@ async fn make(
         let composed = compose(&images, &image_of_spec, &config, &sandbox_of_spec.metadata().hostname, &etc);
         composed.map(|(process, mounts)| (config, process, mounts))
     });
+    let ids = sandbox.metadata().config.user_namespace;
     let (config, process, mounts) =
         composed.await.map_err(|_| Error::Unavailable("the daemon is shutting down".to_owned()))??;
+    check_user(&process, ids.as_ref())?;
     for volume in mounts.iter().filter_map(|mount| mount.image.as_ref()) {
         // It may have been removed since it was looked at.
         let gone = |_| Error::NotFound { what: "image", id: volume.image_id.clone() };
@@ -114,6 +117,36 @@ async fn make(
     reservation.commit(id.as_str());
     tracing::info!(container = %id, sandbox = %sandbox.id(), image = %image.id, "the container is created");
     Ok(id)
+}
+
+/// What a container says of ids must be what its pod says.
+fn check_ids(config: &ContainerConfig, of_the_pod: Option<&UserNamespace>) -> Result<(), Error> {
+    if config.user_namespace.is_some() && config.user_namespace.as_ref() != of_the_pod {
+        return Err(Error::Invalid("the user namespace of a container is its pod's, and they differ".to_owned()));
+    }
+    let other = config.mounts.iter().find(|mount| mount.ids.is_some() && mount.ids.as_ref() != of_the_pod);
+    match other {
+        Some(mount) => Err(Error::Invalid(format!(
+            "the mount at {:?} maps ids otherwise than the pod's user namespace",
+            mount.container_path
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// A user that the pod's user namespace does not have could not run.
+fn check_user(process: &ProcessSpec, ids: Option<&UserNamespace>) -> Result<(), Error> {
+    let Some(ids) = ids else { return Ok(()) };
+    let user = &process.user;
+    let mut all = [("user", user.uid, ids.users), ("group", user.gid, ids.groups)]
+        .into_iter()
+        .chain(user.groups.iter().map(|group| ("group", *group, ids.groups)));
+    match all.find(|(_, id, range)| *id >= range.count) {
+        Some((what, id, range)) => {
+            Err(Error::Invalid(format!("the pod's user namespace has {} {what} ids, and {id} is not among them", range.count)))
+        }
+        None => Ok(()),
+    }
 }
 
 pub(super) fn require_ready(sandbox: &Sandbox) -> Result<(), Error> {

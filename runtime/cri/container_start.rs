@@ -14,7 +14,7 @@ use crate::container::{
 };
 use crate::host::Process;
 use crate::proto::runtime::v1::{StartContainerRequest, StartContainerResponse};
-use crate::sandbox::{NamespaceMode, Sandbox, init, ipc, network};
+use crate::sandbox::{NamespaceMode, Sandbox, init, ipc, network, userns};
 use crate::state::Runtime;
 use crate::store::chain;
 
@@ -77,6 +77,7 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
         mounts: metadata.mounts.iter().map(mount).collect(),
         log_path: metadata.log_path.clone(),
         netns: if host_network { None } else { Some(network::namespace(runtime, sandbox.metadata())) },
+        users: sandbox.metadata().config.user_namespace.map(|ids| (userns::namespace(&runtime.config, sandbox.metadata()), ids)),
         ipc: sandbox.status().held.ipc.then(|| ipc::namespace(&runtime.config, sandbox.metadata())),
         cgroup,
         stdin_fifo: container.stdin_fifo(&runtime.config.state),
@@ -125,6 +126,7 @@ fn mount(mount: &ResolvedMount) -> MountPlan {
         readonly: mount.readonly,
         recursive_readonly: mount.recursive_readonly,
         propagation: mount.propagation.into(),
+        id_mapped: mount.id_mapped,
     }
 }
 

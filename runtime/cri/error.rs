@@ -23,6 +23,7 @@ use crate::sandbox::init::InitError;
 use crate::sandbox::ipc::IpcError;
 use crate::sandbox::release::ReleaseError;
 use crate::sandbox::sysctls::SysctlError;
+use crate::sandbox::userns::UsernsError;
 use crate::state::Lost;
 use crate::store::{IdError, StoreError, chain};
 use crate::streaming::StreamingError;
@@ -99,6 +100,9 @@ pub enum Error {
     /// An IPC namespace.
     #[error("cannot set up the pod's IPC namespace")]
     Ipc(#[from] IpcError),
+    /// A user namespace.
+    #[error("cannot set up the pod's user namespace")]
+    Userns(#[from] UsernsError),
     /// The files of a sandbox.
     #[error(transparent)]
     Files(#[from] FileError),
@@ -236,6 +240,7 @@ impl Error {
             | Self::HostPort(_)
             | Self::Namespace(_)
             | Self::Ipc(_)
+            | Self::Userns(_)
             | Self::Files(_)
             | Self::Store(_)
             | Self::SandboxChange(_)

@@ -62,6 +62,11 @@ pub fn create(
     for ((name, _), content) in ETC.iter().zip([hosts, format!("{}\n", metadata.hostname), resolv_conf]) {
         let path = directory.join(name);
         std::fs::write(&path, content).map_err(failed("write", &path))?;
+        if let Some(ids) = &metadata.config.user_namespace {
+            // Root of the pod owns them, as that of the node does elsewhere.
+            std::os::unix::fs::chown(&path, Some(ids.users.first), Some(ids.groups.first))
+                .map_err(failed("give to the pod's root", &path))?;
+        }
     }
     Ok(())
 }

@@ -33,6 +33,7 @@ mod resources;
 mod security;
 mod stats;
 mod user;
+mod userns;
 mod wasi;
 
 mod image_volumes;

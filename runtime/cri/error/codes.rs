@@ -66,7 +66,7 @@ pub(super) fn exec_code(error: &ExecError) -> Code {
         ExecError::Cancelled => Code::Unavailable,
         // What is the command's own fault is its output, not an error of the call.
         ExecError::Program(_) | ExecError::Compile { .. } | ExecError::NoCommand { .. } => Code::FailedPrecondition,
-        ExecError::Code(_) | ExecError::System { .. } => Code::Internal,
+        ExecError::Code(_) | ExecError::Pinned(_) | ExecError::System { .. } => Code::Internal,
     }
 }
 
