@@ -274,7 +274,7 @@ mod tests {
 
     fn status(state: ContainerState) -> ContainerStatus {
         let process = matches!(state, ContainerState::Running | ContainerState::Exited).then(process);
-        ContainerStatus { state, process, exit: None }
+        ContainerStatus { state, process, exit: None, resources: None }
     }
 
     fn ended() -> Seen {

@@ -26,6 +26,19 @@ pub enum CgroupError {
         #[source]
         source: io::Error,
     },
+    /// A memory limit is below what is in use, and the kernel cannot take back enough.
+    #[error("the limit of {limit} bytes is below the {usage} bytes in use, and the kernel cannot take back enough of it ({})", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+        /// What was to be written.
+        limit: String,
+        /// Bytes, read after the refusal.
+        usage: u64,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// A control file could not be opened for somebody else's use.
     #[error("cannot open {}", path.display())]
     Open {

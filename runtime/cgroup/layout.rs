@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::CgroupError;
+
 /// A controller that this runtime uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Controller {
@@ -147,6 +149,15 @@ impl Layout {
             return self.hierarchies.first();
         }
         self.hierarchies.iter().find(|hierarchy| hierarchy.controllers.contains(&controller))
+    }
+
+    /// As [`Layout::hierarchy`]; without one the error names `limit`, which needs it, in words of the CRI.
+    pub(super) fn require(&self, controller: Controller, limit: &str) -> Result<&Hierarchy, CgroupError> {
+        self.hierarchy(controller).ok_or_else(|| CgroupError::MissingController {
+            limit: limit.to_owned(),
+            controller: controller.name(),
+            reason: self.absence(controller.name()).map_or("unknown", Absence::reason),
+        })
     }
 
     fn carries(&self, controller: Controller) -> bool {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::CgroupError;
-use super::layout::{Controller, Version};
+use super::layout::{Controller, Layout, Version};
 
 /// What a pod or a container may use. Everything is optional; what is `None` is left as it stands.
 ///
@@ -72,6 +72,20 @@ impl Limits {
             Version::None => self.plan_v2(&mut steps)?,
         }
         Ok(steps)
+    }
+
+    /// Whether each step has a controller to be written to.
+    pub(super) fn check(&self, layout: &Layout) -> Result<(), CgroupError> {
+        for step in self.plan(layout.version())? {
+            let (controller, limit) = match step {
+                Step::Write { optional: true, .. } => continue,
+                Step::Write { controller, limit, .. } => (controller, limit),
+                Step::MemoryAndSwap { .. } => (Controller::Memory, "memory_limit_in_bytes"),
+                Step::PeriodAndQuota { .. } | Step::CpuMax { .. } => (Controller::Cpu, "cpu_quota"),
+            };
+            layout.require(controller, limit)?;
+        }
+        Ok(())
     }
 
     fn plan_v1(&self, steps: &mut Vec<Step>) -> Result<(), CgroupError> {

@@ -32,6 +32,7 @@ pub mod limits;
 mod path;
 mod processes;
 
+pub use apply::Change;
 pub use error::CgroupError;
 pub use group::Cgroup;
 pub use layout::{Absence, Version};
@@ -88,6 +89,11 @@ impl Cgroups {
     /// Returns whether joins are fast now.
     pub fn favor_fast_joins(&self) -> Result<bool, CgroupError> {
         fast_join::favor(&self.layout)
+    }
+
+    /// Whether these limits can be set on this node: the error that [`Cgroup::apply`] would give without asking the kernel.
+    pub fn check(&self, limits: &Limits) -> Result<(), CgroupError> {
+        limits.check(&self.layout)
     }
 
     /// Creates the group in every hierarchy, its parents too; a group that stands already is taken as it is.

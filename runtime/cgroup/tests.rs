@@ -354,3 +354,144 @@ fn a_v2_group_gets_the_controllers_of_its_parents_and_is_killed_at_once() {
         }
     }
 }
+
+#[test]
+fn a_refused_update_leaves_every_limit_as_it_was() {
+    let Some(scratch) = Scratch::detected() else { return };
+    if scratch.cgroups.version() != Version::V1 {
+        eprintln!("skipped: needs cgroup v1");
+        return;
+    }
+    let group = scratch.group("container");
+    let first = Limits {
+        memory_bytes: Some(64 << 20),
+        swap_bytes: Some(64 << 20),
+        cpu_shares: Some(512),
+        cpu_quota_us: Some(50_000),
+        cpu_period_us: Some(100_000),
+        pids: Some(10),
+        ..Limits::default()
+    };
+    let _ = group.update(&first).unwrap();
+    let state = || {
+        let files = [
+            ("memory", "memory.limit_in_bytes"),
+            ("cpu", "cpu.shares"),
+            ("cpu", "cpu.cfs_quota_us"),
+            ("cpu", "cpu.cfs_period_us"),
+            ("pids", "pids.max"),
+        ];
+        files.map(|(controller, file)| value(&group, controller, file))
+    };
+    let before = state();
+    let second = Limits {
+        memory_bytes: Some(128 << 20),
+        swap_bytes: Some(256 << 20),
+        cpu_shares: Some(77),
+        // Of the two only the period is accepted.
+        cpu_quota_us: Some(10),
+        cpu_period_us: Some(50_000),
+        pids: Some(20),
+        ..Limits::default()
+    };
+    assert!(matches!(group.update(&second), Err(CgroupError::Write { .. })));
+    assert_eq!(state(), before);
+    let change = group.update(&Limits { cpu_quota_us: Some(20_000), ..second }).unwrap();
+    assert_ne!(state(), before);
+    change.undo();
+    assert_eq!(state(), before);
+}
+
+#[test]
+fn a_limit_below_what_is_in_use_is_refused_with_the_number() {
+    let Some(scratch) = Scratch::detected() else { return };
+    if scratch.cgroups.version() != Version::V1 || scratch.cgroups.missing().contains(&"memory") {
+        eprintln!("skipped: needs the memory controller on cgroup v1");
+        return;
+    }
+    let group = scratch.group("container");
+    // A shell that keeps a word of 8 MiB.
+    let script = "read go; word=$(head -c 8388608 /dev/zero | tr '\\0' x); echo ready; read go; echo ${#word}";
+    let mut child = Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    group.add(child.id() as i32).unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
+    let error = group.update(&Limits { memory_bytes: Some(1 << 20), ..Limits::default() }).unwrap_err();
+    assert!(matches!(&error, CgroupError::InUse { usage, .. } if *usage > 8 << 20), "{error}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Files that look like a v2 hierarchy with one group in it, `/pod/container`.
+fn v2_files() -> (tempfile::TempDir, Cgroup) {
+    let root = tempfile::tempdir().unwrap();
+    let group = root.path().join("pod/container");
+    std::fs::create_dir_all(&group).unwrap();
+    let controllers = "cpuset cpu io memory hugetlb pids\n";
+    for directory in [root.path(), &root.path().join("pod"), &group] {
+        std::fs::write(directory.join("cgroup.controllers"), controllers).unwrap();
+        std::fs::write(directory.join("cgroup.subtree_control"), controllers).unwrap();
+        std::fs::write(directory.join("cgroup.procs"), "").unwrap();
+    }
+    for (file, text) in [
+        ("memory.max", "max\n"),
+        ("memory.swap.max", "max\n"),
+        ("memory.oom.group", "0\n"),
+        ("memory.high", "max\n"),
+        ("cpu.weight", "100\n"),
+        ("cpu.max", "max 100000\n"),
+        ("cpu.idle", "0\n"),
+        ("cpuset.cpus", "\n"),
+        ("cpuset.mems", "\n"),
+        ("pids.max", "max\n"),
+        ("hugetlb.2MB.max", "max\n"),
+        ("memory.events", "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n"),
+    ] {
+        std::fs::write(group.join(file), text).unwrap();
+    }
+    let mounts = format!("2 0 0:2 / {} rw - cgroup2 cgroup2 rw\n", root.path().display());
+    let cgroups = Cgroups::with_layout(Layout::from_proc(&mounts, ""));
+    assert_eq!(cgroups.version(), Version::V2);
+    (root, cgroups.open(&CgroupPath::from_cri("/pod/container").unwrap()))
+}
+
+#[test]
+fn limits_of_v2_are_set_changed_and_taken_back() {
+    let (_root, group) = v2_files();
+    let read = |file: &str| {
+        // A value is written over the start of a file; a real one forgets the rest.
+        let text = std::fs::read_to_string(group.controller_directory("memory").unwrap().join(file)).unwrap();
+        text.lines().next().unwrap_or_default().to_owned()
+    };
+    let limits = Limits {
+        memory_bytes: Some(64 << 20),
+        swap_bytes: Some(64 << 20),
+        cpu_shares: Some(1024),
+        cpu_quota_us: Some(150_000),
+        cpu_period_us: Some(100_000),
+        cpuset_cpus: Some("0-1".to_owned()),
+        pids: Some(100),
+        hugepages: vec![("2MB".to_owned(), 0)],
+        unified: [("memory.oom.group", "1"), ("cpu.idle", "1")].map(|(file, value)| (file.to_owned(), value.to_owned())).into(),
+        ..Limits::default()
+    };
+    let change = group.update(&limits).unwrap();
+    assert_eq!(read("memory.max"), "67108864");
+    assert!(read("memory.swap.max").starts_with('0'));
+    assert_eq!(read("cpu.weight"), "100");
+    assert_eq!(read("cpu.max"), "150000 100000");
+    assert_eq!(read("cpuset.cpus"), "0-1");
+    assert_eq!((read("memory.oom.group"), read("cpu.idle")), ("1".to_owned(), "1".to_owned()));
+    assert_eq!(group.oom_kills(), Some(2), "the kills, and not how often memory ran out");
+    change.undo();
+    assert!(read("memory.max").starts_with("max"));
+    assert!(read("cpu.max").starts_with("max 100000"));
+    assert_eq!(read("cpuset.cpus"), "");
+    assert_eq!((read("memory.oom.group"), read("cpu.idle")), ("0".to_owned(), "0".to_owned()));
+
+    // A file that this kernel has not.
+    let unknown = [("memory.zswap.max".to_owned(), "0".to_owned())].into();
+    let error = group.update(&Limits { memory_bytes: Some(1 << 20), unified: unknown, ..Limits::default() }).unwrap_err();
+    assert!(error.to_string().contains("memory.zswap.max"), "{error}");
+    assert!(read("memory.max").starts_with("max"), "{}", read("memory.max"));
+}

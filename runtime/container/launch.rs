@@ -204,7 +204,7 @@ fn gather(plan: LaunchPlan) -> Result<Gathered, LaunchError> {
 /// Gives a process of a container the score that the pod asks for. Written whatever that is: guests would inherit the supervisor's
 /// own value, which protects it from the OOM killer.
 pub fn set_oom_score(container: &Container, process: &Process) {
-    let asked = container.metadata().config.resources.as_ref().map_or(0, |resources| resources.oom_score_adj);
+    let asked = container.resources().map_or(0, |resources| resources.oom_score_adj);
     let path = format!("/proc/{}/oom_score_adj", process.pid);
     // A guest that has ended already needs none.
     if process.is_alive()

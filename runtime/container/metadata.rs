@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Resources;
 use super::bind::Propagation;
 use crate::sandbox::NamespaceMode;
 use crate::store::{ContainerId, SandboxId};
@@ -58,31 +59,6 @@ pub struct ImageVolume {
     pub image: ImageName,
     /// A path in it, relative; empty: all of it.
     pub sub_path: String,
-}
-
-/// CRI's LinuxContainerResources; 0 and empty mean not given.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resources {
-    /// Microseconds.
-    pub cpu_period: i64,
-    /// Microseconds per period.
-    pub cpu_quota: i64,
-    /// Relative weight, as cgroup v1 counts it (1024: one processor).
-    pub cpu_shares: i64,
-    /// Bytes.
-    pub memory_limit: i64,
-    /// Bytes of memory and swap together.
-    pub memory_swap_limit: i64,
-    /// -1000 to 1000.
-    pub oom_score_adj: i64,
-    /// List of processors: `0-3,7`.
-    pub cpuset_cpus: String,
-    /// List of memory nodes.
-    pub cpuset_mems: String,
-    /// Page size (`2MB`) and bytes.
-    pub hugepages: Vec<(String, u64)>,
-    /// Files of cgroup v2 and their values.
-    pub unified: BTreeMap<String, String>,
 }
 
 /// Who a guest runs as.

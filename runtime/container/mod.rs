@@ -2,7 +2,7 @@
 //!
 //! [`metadata`] is what never changes, [`state`] what does; [`Container`] joins both and writes each change to its record before
 //! it can be seen. A container is composed once, when it is created: [`spec`] from request and image, with [`user`],
-//! [`entrypoint`] and [`mounts`]. It is started by [`launch`] over [`rootfs`] and [`bind`], ended by [`stop`], given back by
+//! [`entrypoint`] and [`mounts`]; what it may use ([`resources`]) can be changed later. It is started by [`launch`] over [`rootfs`] and [`bind`], ended by [`stop`], given back by
 //! [`release`].
 
 pub mod bind;
@@ -14,6 +14,7 @@ pub mod mount_points;
 pub mod mounts;
 pub mod pty;
 pub mod release;
+pub mod resources;
 pub mod rootfs;
 pub mod signals;
 pub mod spec;
@@ -33,8 +34,9 @@ use crate::store::{ContainerId, IdError, Record, Store, StoreError, Table};
 
 pub use metadata::{
     ContainerConfig, ContainerMetadata, GuestUser, ImageFiles, ImageName, ImageVolume, MountPropagation, MountRequest,
-    ProcessSpec, ResolvedMount, Resources, UserRequest,
+    ProcessSpec, ResolvedMount, UserRequest,
 };
+pub use resources::Resources;
 pub use state::{ContainerEvent, ContainerState, ContainerStatus, Exit, TransitionError};
 
 /// A container as it lies on disk.
@@ -138,6 +140,11 @@ impl Container {
     /// Follows its status.
     pub fn watch(&self) -> watch::Receiver<ContainerStatus> {
         self.status.subscribe()
+    }
+
+    /// What it may use now: as it was created, or as it was updated last. `None`: nothing was ever said.
+    pub fn resources(&self) -> Option<Resources> {
+        self.status.borrow().resources.clone().or_else(|| self.metadata.config.resources.clone())
     }
 
     /// Applies an event: to the record first, then to memory. Returns whether anything changed.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Resources;
 use crate::host::Process;
 
 /// Exit code of a container whose guest could not be started, as containerd has it.
@@ -86,6 +87,9 @@ pub struct ContainerStatus {
     pub process: Option<Process>,
     /// How it ended.
     pub exit: Option<Exit>,
+    /// What it may use, where that was changed after its creation.
+    #[serde(default)]
+    pub resources: Option<Resources>,
 }
 
 /// What can happen to a container.
@@ -99,6 +103,8 @@ pub enum ContainerEvent {
     Started(Process),
     /// The guest has ended, or could not be started.
     Ended(Exit),
+    /// What it may use has changed.
+    Updated(Resources),
     /// It is to go.
     Remove,
 }
@@ -110,6 +116,7 @@ impl ContainerEvent {
             Self::NotStarted => "be not started",
             Self::Started(_) => "run",
             Self::Ended(_) => "end",
+            Self::Updated(_) => "be updated",
             Self::Remove => "be removed",
         }
     }
@@ -128,7 +135,7 @@ pub struct TransitionError {
 impl ContainerStatus {
     /// The first one.
     pub fn created() -> Self {
-        Self { state: ContainerState::Created, process: None, exit: None }
+        Self { state: ContainerState::Created, process: None, exit: None, resources: None }
     }
 
     /// What it is after `event`.
@@ -150,6 +157,10 @@ impl ContainerStatus {
             }
             // Told twice, by its supervisor and by a scan: the first one stands.
             (Exited | Removing, ContainerEvent::Ended(_)) => self.state,
+            (Created | Starting | Running | Exited, ContainerEvent::Updated(resources)) => {
+                next.resources = Some(resources);
+                self.state
+            }
             (Created | Exited | Removing, ContainerEvent::Remove) => Removing,
             (state, event) => return Err(TransitionError { state, event: event.name() }),
         };

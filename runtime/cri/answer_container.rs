@@ -59,7 +59,7 @@ pub fn status(container: &Container) -> cri::ContainerStatus {
         annotations: config.annotations.clone().into_iter().collect(),
         mounts: config.mounts.iter().map(|request| mount(request, metadata)).collect(),
         log_path: metadata.log_path.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
-        resources: config.resources.as_ref().map(resources),
+        resources: container.resources().as_ref().map(resources),
         user: Some(cri::ContainerUser { linux: Some(user(&metadata.process.user)) }),
         stop_signal: stop_signal(metadata),
     }

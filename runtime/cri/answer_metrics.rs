@@ -17,7 +17,7 @@ const DEFAULT_SHARES: u64 = 1024;
 
 /// All metrics of one pod.
 pub fn pod((sandbox, usage, details): &DetailedPod, filesystem: &Filesystem) -> cri::PodSandboxMetrics {
-    let mut lines = Lines::of(of_pod(sandbox), usage.timestamp);
+    let mut lines = Lines::of(of_pod(sandbox));
     for interface in usage.interfaces.iter().flatten() {
         network(&mut lines, interface);
     }
@@ -61,7 +61,7 @@ fn container(
         name: metadata.id.to_string(),
         ..of_pod(sandbox)
     };
-    let mut lines = Lines::of(subject, timestamp);
+    let mut lines = Lines::of(subject);
     cpu(&mut lines, container, usage, detail);
     memory(&mut lines, usage, detail);
     pressure(&mut lines, usage);
@@ -94,7 +94,7 @@ fn cpu(lines: &mut Lines, container: &Container, usage: &ContainerUsage, detail:
     lines.add(metric::CFS_THROTTLED, [], seconds(detail.throttling.throttled_ns));
     lines.add(metric::SPEC_CPU_PERIOD, [], detail.cpu_period_us);
     lines.add(metric::SPEC_CPU_QUOTA, [], detail.cpu_quota_us);
-    let asked = container.metadata().config.resources.as_ref().and_then(|resources| u64::try_from(resources.cpu_shares).ok());
+    let asked = container.resources().and_then(|resources| u64::try_from(resources.cpu_shares).ok());
     let shares = detail.cpu_shares.or(asked.filter(|shares| *shares > 0)).unwrap_or(DEFAULT_SHARES);
     lines.add(metric::SPEC_CPU_SHARES, [], shares);
 }

@@ -7,11 +7,9 @@ use images::CodeReport;
 use wasm_host::protocol::CodeKind;
 
 use super::error::Error;
-use crate::cgroup::Limits;
 use crate::container::launch::{self, LaunchPlan, Pids};
 use crate::container::{
-    Container, ContainerEvent, ContainerMetadata, ContainerState, Exit, ResolvedMount, Resources, bind::MountPlan, directory,
-    spec,
+    Container, ContainerEvent, ContainerMetadata, ContainerState, Exit, ResolvedMount, bind::MountPlan, directory, spec,
 };
 use crate::host::Process;
 use crate::proto::runtime::v1::{StartContainerRequest, StartContainerResponse};
@@ -63,7 +61,7 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
     let cgroup = runtime.cgroup_of(container);
     if let Some(cgroup) = cgroup.clone() {
         let cgroups = runtime.cgroups.clone();
-        let limits = metadata.config.resources.as_ref().map(limits).unwrap_or_default();
+        let limits = container.resources().unwrap_or_default().limits();
         let made = tokio::task::spawn_blocking(move || cgroups.create(cgroup.path())?.apply(&limits)).await;
         made.map_err(|_| Error::Unavailable("the daemon is shutting down".to_owned()))??;
     }
@@ -128,25 +126,6 @@ fn mount(mount: &ResolvedMount) -> MountPlan {
     }
 }
 
-/// CRI's zero and empty mean "not given".
-fn limits(resources: &Resources) -> Limits {
-    let given = |value: i64| (value != 0).then_some(value);
-    let positive = |value: i64| u64::try_from(value).ok().filter(|value| *value != 0);
-    let text = |value: &String| (!value.is_empty()).then(|| value.clone());
-    Limits {
-        memory_bytes: given(resources.memory_limit),
-        swap_bytes: given(resources.memory_swap_limit),
-        cpu_shares: positive(resources.cpu_shares),
-        cpu_quota_us: given(resources.cpu_quota),
-        cpu_period_us: positive(resources.cpu_period),
-        cpuset_cpus: text(&resources.cpuset_cpus),
-        cpuset_mems: text(&resources.cpuset_mems),
-        pids: None,
-        hugepages: resources.hugepages.clone(),
-        unified: resources.unified.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,14 +137,5 @@ mod tests {
             code_kind(Path::new("/a.wasm"), &report).unwrap_err().code()
         };
         assert_eq!((code("http"), code("reactor")), (tonic::Code::Unimplemented, tonic::Code::FailedPrecondition));
-    }
-
-    #[test]
-    fn resources_that_are_not_given_set_no_limit() {
-        assert_eq!(limits(&Resources::default()), Limits::default());
-        let resources = Resources { memory_limit: 1 << 20, cpu_quota: -1, cpuset_cpus: "0".into(), ..Resources::default() };
-        let limits = limits(&resources);
-        assert_eq!((limits.memory_bytes, limits.cpu_quota_us, limits.cpu_shares), (Some(1 << 20), Some(-1), None));
-        assert_eq!(limits.cpuset_cpus.as_deref(), Some("0"));
     }
 }

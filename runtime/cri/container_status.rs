@@ -31,6 +31,7 @@ fn info(runtime: &Runtime, container: &Container) -> HashMap<String, String> {
         "process": metadata.process,
         "mounts": metadata.mounts,
         "config": metadata.config,
+        "resources": container.resources(),
     });
     HashMap::from([("info".to_owned(), info.to_string())])
 }

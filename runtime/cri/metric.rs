@@ -140,15 +140,14 @@ pub struct Subject {
 #[derive(Debug)]
 pub struct Lines {
     common: [String; COMMON.len()],
-    timestamp: i64,
     metrics: Vec<cri::Metric>,
 }
 
 impl Lines {
-    /// None yet. `timestamp`: when it was measured, in nanoseconds since the epoch.
-    pub fn of(subject: Subject, timestamp: i64) -> Self {
+    /// None yet.
+    pub fn of(subject: Subject) -> Self {
         let Subject { container, id, image, name, namespace, pod } = subject;
-        Self { common: [container, id, image, name, namespace, pod], timestamp, metrics: Vec::new() }
+        Self { common: [container, id, image, name, namespace, pod], metrics: Vec::new() }
     }
 
     /// Adds one. A value that is not known is not told. `labels` are as many as the descriptor has besides the common ones.
@@ -157,7 +156,8 @@ impl Lines {
         debug_assert_eq!(N, descriptor.labels.len(), "{}", descriptor.name);
         self.metrics.push(cri::Metric {
             name: descriptor.name.to_owned(),
-            timestamp: self.timestamp,
+            // Just now: who scrapes gives it the time of the scrape.
+            timestamp: 0,
             metric_type: descriptor.kind.into(),
             label_values: self.common.iter().cloned().chain(labels.map(str::to_owned)).collect(),
             value: Some(cri::UInt64Value { value }),
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_metric_has_a_label_for_each_key_and_nothing_is_told_of_what_is_not_known() {
-        let mut lines = Lines::of(Subject { container: "app".into(), ..Subject::default() }, 7);
+        let mut lines = Lines::of(Subject { container: "app".into(), ..Subject::default() });
         lines.add(MEMORY_FAILURES, ["pgfault", "container"], 3);
         lines.add(CPU_USAGE, ["total"], None);
         let metrics = lines.finish();
@@ -199,6 +199,6 @@ mod tests {
         assert_eq!(metrics[0].label_values.len(), keys.len());
         assert_eq!((keys[0].as_str(), metrics[0].label_values[0].as_str()), ("container", "app"));
         assert_eq!((keys[6].as_str(), metrics[0].label_values[6].as_str()), ("failure_type", "pgfault"));
-        assert_eq!((metrics[0].timestamp, metrics[0].value), (7, Some(cri::UInt64Value { value: 3 })));
+        assert_eq!((metrics[0].timestamp, metrics[0].value), (0, Some(cri::UInt64Value { value: 3 })));
     }
 }

@@ -5,11 +5,13 @@
 
 mod answer_container;
 mod answer_image;
+mod answer_metrics;
 mod answer_sandbox;
 mod answer_stats;
 pub mod error;
 mod filter;
 mod image_service;
+mod metric;
 mod request_container;
 mod request_sandbox;
 mod runtime_service;
@@ -21,7 +23,10 @@ mod runtime_config;
 mod runtime_status;
 mod runtime_version;
 
+mod metric_descriptors;
+
 mod sandbox_list;
+mod sandbox_metrics_list;
 mod sandbox_port_forward;
 mod sandbox_remove;
 mod sandbox_run;
@@ -29,6 +34,7 @@ mod sandbox_stats;
 mod sandbox_stats_list;
 mod sandbox_status;
 mod sandbox_stop;
+mod sandbox_update;
 
 mod container_create;
 mod container_exec;
@@ -41,6 +47,7 @@ mod container_stats;
 mod container_stats_list;
 mod container_status;
 mod container_stop;
+mod container_update;
 
 mod image_fs_info;
 mod image_list;

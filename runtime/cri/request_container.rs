@@ -40,7 +40,7 @@ pub fn config(config: Option<cri::ContainerConfig>) -> Result<ContainerConfig, E
         stdin: config.stdin,
         stdin_once: config.stdin_once,
         tty: config.tty,
-        resources: linux.resources.map(resources),
+        resources: linux.resources.map(resources).transpose()?,
         user: user(&security),
         readonly_rootfs: security.readonly_rootfs,
         pid: namespaces.pid,
@@ -101,8 +101,15 @@ fn mount(mount: cri::Mount) -> Result<MountRequest, Error> {
     })
 }
 
-fn resources(resources: cri::LinuxContainerResources) -> Resources {
-    Resources {
+/// Limits, of a request to create or to update.
+pub fn resources(resources: cri::LinuxContainerResources) -> Result<Resources, Error> {
+    // Of these, no number below zero means anything; elsewhere it takes a limit away.
+    for (field, value) in [("cpu_period", resources.cpu_period), ("cpu_shares", resources.cpu_shares)] {
+        if value < 0 {
+            return Err(invalid(format!("{field} is {value}, which is less than nothing")));
+        }
+    }
+    Ok(Resources {
         cpu_period: resources.cpu_period,
         cpu_quota: resources.cpu_quota,
         cpu_shares: resources.cpu_shares,
@@ -113,7 +120,7 @@ fn resources(resources: cri::LinuxContainerResources) -> Resources {
         cpuset_mems: resources.cpuset_mems,
         hugepages: resources.hugepage_limits.into_iter().map(|limit| (limit.page_size, limit.limit)).collect(),
         unified: resources.unified.into_iter().collect(),
-    }
+    })
 }
 
 fn user(security: &cri::LinuxContainerSecurityContext) -> UserRequest {

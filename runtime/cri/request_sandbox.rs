@@ -3,9 +3,12 @@
 use std::net::IpAddr;
 
 use super::error::Error;
+use super::request_container;
 use crate::proto::runtime::v1 as cri;
 use crate::sandbox::network::check_bandwidth;
-use crate::sandbox::{DnsConfig, NamespaceMode, Namespaces, PortMapping, PortProtocol, SandboxConfig, SandboxName, sysctls};
+use crate::sandbox::{
+    DnsConfig, NamespaceMode, Namespaces, PodResources, PortMapping, PortProtocol, SandboxConfig, SandboxName, sysctls,
+};
 
 /// Converts and checks.
 pub fn config(config: Option<cri::PodSandboxConfig>, handler: String) -> Result<SandboxConfig, Error> {
@@ -28,6 +31,10 @@ pub fn config(config: Option<cri::PodSandboxConfig>, handler: String) -> Result<
         namespaces: namespaces(security.namespace_options)?,
         sysctls: linux.sysctls.into_iter().collect(),
         privileged: security.privileged,
+        resources: PodResources {
+            resources: linux.resources.map(request_container::resources).transpose()?,
+            overhead: linux.overhead.map(request_container::resources).transpose()?,
+        },
     };
     sysctls::check(&config.sysctls, config.host_network())?;
     check_bandwidth(&config)?;

@@ -9,10 +9,7 @@ use crate::sandbox::SandboxState;
 use crate::state::Runtime;
 use crate::stats;
 
-pub(super) async fn list(
-    runtime: Arc<Runtime>,
-    _: ListPodSandboxMetricsRequest,
-) -> Result<ListPodSandboxMetricsResponse, Error> {
+pub(super) async fn list(runtime: Arc<Runtime>, _: ListPodSandboxMetricsRequest) -> Result<ListPodSandboxMetricsResponse, Error> {
     Ok(ListPodSandboxMetricsResponse { pod_metrics: items(&runtime).await? })
 }
 

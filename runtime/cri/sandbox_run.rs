@@ -108,10 +108,11 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, held: Held) -> Resul
     let (at_once, of_interfaces) = sysctls::of_the_network(&metadata.config.sysctls);
     let cgroup = runtime.cgroup_of_sandbox(sandbox);
     let cgroups = runtime.cgroups.clone();
+    let limits = metadata.config.resources.limits();
     let namespace = held.netns.then(|| (runtime.config.netns_dir(), netns::name(metadata.id.as_str())));
     blocking(move || {
         if let Some(cgroup) = cgroup {
-            cgroups.create(cgroup.path())?;
+            cgroups.create(cgroup.path())?.apply(&limits)?;
         }
         if let Some((directory, name)) = namespace {
             netns::create(&directory, &name, &at_once)?;

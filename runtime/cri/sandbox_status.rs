@@ -32,6 +32,7 @@ fn info(runtime: &Runtime, sandbox: &Sandbox) -> HashMap<String, String> {
         "cgroupParent": metadata.cgroup_parent,
         "hostname": metadata.hostname,
         "config": metadata.config,
+        "resources": sandbox.resources(),
     });
     HashMap::from([("info".to_owned(), info.to_string())])
 }

@@ -106,6 +106,13 @@ impl ExecError {
     }
 }
 
+/// What is to be said in the place of a command that could not say it itself: the kernel ended it for memory, which its exit code,
+/// 137, has in common with any other kill.
+pub fn last_words(record: &ExitRecord) -> Option<&'static str> {
+    let silent = record.reason == "OOMKilled" && record.message.is_empty();
+    silent.then_some("the command was killed: the container has no memory left for it\n")
+}
+
 /// The streams of a command.
 #[derive(Debug)]
 pub enum Streams {

@@ -58,7 +58,11 @@ pub async fn run(
     };
     let work = async { tokio::join!(collect(stdout), collect(stderr), exec.ended()) };
     if let Some((stdout, stderr, record)) = until(deadline, work).await {
-        return Ok(Collected { exit_code: record?.exit_code, stdout: stdout?, stderr: stderr? });
+        let (record, stdout, mut stderr) = (record?, stdout?, stderr?);
+        if let Some(words) = super::last_words(&record) {
+            stderr.extend_from_slice(words.as_bytes());
+        }
+        return Ok(Collected { exit_code: record.exit_code, stdout, stderr });
     }
     exec.kill();
     // Gone when this returns, so that who looks next does not find it.

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::Limits;
+use crate::container::Resources;
 use crate::store::SandboxId;
 
 /// Who a sandbox is for its client. Unique among the sandboxes that are there.
@@ -102,6 +104,35 @@ pub struct PortMapping {
     pub host_ip: String,
 }
 
+/// What a pod may use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodResources {
+    /// All of its containers together; `None`: never said.
+    pub resources: Option<Resources>,
+    /// What it costs beside them; `None`: never said.
+    pub overhead: Option<Resources>,
+}
+
+impl PodResources {
+    /// These, changed by an update: what it does not give stays.
+    pub fn updated(&self, update: &PodResources) -> PodResources {
+        let changed = |old: &Option<Resources>, new: &Option<Resources>| match (old, new) {
+            (Some(old), Some(new)) => Some(old.updated(new)),
+            (old, new) => new.clone().or_else(|| old.clone()),
+        };
+        PodResources {
+            resources: changed(&self.resources, &update.resources),
+            overhead: changed(&self.overhead, &update.overhead),
+        }
+    }
+
+    /// The limits of a group that is the pod's alone.
+    pub fn limits(&self) -> Limits {
+        let (resources, overhead) = (self.resources.clone().unwrap_or_default(), self.overhead.clone().unwrap_or_default());
+        resources.with_overhead(&overhead).limits()
+    }
+}
+
 /// What the client asked for; two equal requests have equal configurations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxConfig {
@@ -129,6 +160,9 @@ pub struct SandboxConfig {
     pub sysctls: BTreeMap<String, String>,
     /// Asked for by the pod; recorded, no guest gets privileges from it.
     pub privileged: bool,
+    /// What it may use.
+    #[serde(default)]
+    pub resources: PodResources,
 }
 
 impl SandboxConfig {
@@ -173,6 +207,7 @@ pub(crate) fn example(id: &str) -> SandboxMetadata {
             namespaces: Namespaces::default(),
             sysctls: BTreeMap::new(),
             privileged: false,
+            resources: PodResources::default(),
         },
         cgroup_parent: format!("/cri-wasm/{id}"),
         cgroup_owned: true,

@@ -23,7 +23,7 @@ use crate::stats;
 use crate::store::{ContainerId, IdError, Record, SandboxId, Store, StoreError, Table};
 
 pub use metadata::{
-    DnsConfig, NamespaceMode, Namespaces, PortMapping, PortProtocol, SandboxConfig, SandboxMetadata, SandboxName,
+    DnsConfig, NamespaceMode, Namespaces, PodResources, PortMapping, PortProtocol, SandboxConfig, SandboxMetadata, SandboxName,
 };
 pub use state::{Held, PodAddresses, SandboxEvent, SandboxState, SandboxStatus, TransitionError};
 
@@ -109,6 +109,11 @@ impl Sandbox {
     /// Its state now.
     pub fn state(&self) -> SandboxState {
         self.status.borrow().state
+    }
+
+    /// What it may use now: as it was created, or as it was updated last.
+    pub fn resources(&self) -> PodResources {
+        self.status.borrow().resources.clone().map_or_else(|| self.metadata.config.resources.clone(), |changed| *changed)
     }
 
     /// Applies an event: to the record first, then to memory.

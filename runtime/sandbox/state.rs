@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::PodResources;
+
 /// ```text
 ///                 RunPodSandbox                         StopPodSandbox, reboot
 ///   (record) ──▶ Creating ───────────▶ Ready ───────────────────────────────▶ NotReady
@@ -70,6 +72,9 @@ pub struct SandboxStatus {
     pub held: Held,
     /// Its addresses; `None` in the node's network.
     pub addresses: Option<PodAddresses>,
+    /// What it may use, where that was changed after its creation.
+    #[serde(default)]
+    pub resources: Option<Box<PodResources>>,
 }
 
 /// What can happen to a sandbox.
@@ -83,6 +88,8 @@ pub enum SandboxEvent {
     Created,
     /// It is stopped, or what it needs was found gone.
     Stopped,
+    /// What it may use has changed.
+    Updated(Box<PodResources>),
     /// It is to go.
     Remove,
 }
@@ -94,6 +101,7 @@ impl SandboxEvent {
             Self::Connected(_) => "be connected",
             Self::Created => "become ready",
             Self::Stopped => "be stopped",
+            Self::Updated(_) => "be updated",
             Self::Remove => "be removed",
         }
     }
@@ -112,7 +120,7 @@ pub struct TransitionError {
 impl SandboxStatus {
     /// The first one, before anything is acquired.
     pub fn creating(held: Held) -> Self {
-        Self { state: SandboxState::Creating, held, addresses: None }
+        Self { state: SandboxState::Creating, held, addresses: None, resources: None }
     }
 
     /// What it is after `event`.
@@ -131,6 +139,10 @@ impl SandboxStatus {
             (Creating, SandboxEvent::Created) => Ready,
             (Ready | NotReady, SandboxEvent::Stopped) => NotReady,
             (Removing, SandboxEvent::Stopped) => Removing,
+            (Ready | NotReady, SandboxEvent::Updated(resources)) => {
+                next.resources = Some(resources.clone());
+                self.state
+            }
             (Creating | Ready | NotReady | Removing, SandboxEvent::Remove) => Removing,
             (state, event) => return Err(TransitionError { state, event: event.name() }),
         };

@@ -40,6 +40,19 @@ pub struct Detail {
     pub devices: Vec<DeviceUsage>,
     /// What its processes hold.
     pub processes: Processes,
+    /// What its guest says of itself.
+    pub wasm: WasmUsage,
+}
+
+/// What is known of a container's guests as WebAssembly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WasmUsage {
+    /// The container's own guest, and commands beside it.
+    pub instances: u64,
+    /// Bytes of linear memory of the container's own.
+    pub memory_bytes: Option<u64>,
+    /// Elements of its tables.
+    pub table_elements: Option<u64>,
 }
 
 /// What the quota of processor time did.

@@ -25,7 +25,13 @@ pub(super) fn spec_code(error: &SpecError) -> Code {
 pub(super) fn cgroup_code(error: &CgroupError) -> Code {
     match error {
         CgroupError::InvalidLimit { .. } => Code::InvalidArgument,
-        CgroupError::MissingController { .. } => Code::FailedPrecondition,
+        CgroupError::MissingController { .. } | CgroupError::InUse { .. } => Code::FailedPrecondition,
+        // The kernel's word on a processor that is not there, a quota above the pod's, a number out of range.
+        CgroupError::Write { source, .. }
+            if matches!(source.raw_os_error(), Some(libc::EINVAL | libc::ERANGE | libc::EOPNOTSUPP)) =>
+        {
+            Code::InvalidArgument
+        }
         _ => Code::Internal,
     }
 }

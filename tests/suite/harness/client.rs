@@ -118,6 +118,8 @@ calls! {
     runtime.remove_container(RemoveContainerRequest) -> RemoveContainerResponse;
     runtime.list_containers(ListContainersRequest) -> ListContainersResponse;
     runtime.container_status(ContainerStatusRequest) -> ContainerStatusResponse;
+    runtime.update_container_resources(UpdateContainerResourcesRequest) -> UpdateContainerResourcesResponse;
+    runtime.update_pod_sandbox_resources(UpdatePodSandboxResourcesRequest) -> UpdatePodSandboxResourcesResponse;
     runtime.reopen_container_log(ReopenContainerLogRequest) -> ReopenContainerLogResponse;
     runtime.exec_sync(ExecSyncRequest) -> ExecSyncResponse;
     runtime.exec(ExecRequest) -> ExecResponse;
@@ -129,6 +131,7 @@ calls! {
     runtime.list_pod_sandbox_stats(ListPodSandboxStatsRequest) -> ListPodSandboxStatsResponse;
     runtime.checkpoint_container(CheckpointContainerRequest) -> CheckpointContainerResponse;
     runtime.list_metric_descriptors(ListMetricDescriptorsRequest) -> ListMetricDescriptorsResponse;
+    runtime.list_pod_sandbox_metrics(ListPodSandboxMetricsRequest) -> ListPodSandboxMetricsResponse;
     images.pull_image(PullImageRequest) -> PullImageResponse;
     images.image_status(ImageStatusRequest) -> ImageStatusResponse;
     images.list_images(ListImagesRequest) -> ListImagesResponse;

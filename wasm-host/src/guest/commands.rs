@@ -5,6 +5,7 @@ use wasmtime::{Module, Store};
 use wasmtime_wasi::{WasiCtxBuilder, p2, p3};
 
 use super::code::Code;
+use super::growth::Growth;
 use super::offer::{self, Facts};
 use super::outcome::Ending;
 use super::prepared::{ComponentState, Prepared};
@@ -21,7 +22,14 @@ const EVENTS_PER_TICK: usize = 64;
 pub(super) const CALL_BYTES: usize = 1 << 32;
 
 /// Runs `code` to its end. Calls `ready` right before the guest's own code begins.
-pub(super) fn run(prepared: &Prepared, code: Code, mut context: WasiCtxBuilder, facts: Facts, ready: impl FnOnce()) -> Ending {
+pub(super) fn run(
+    prepared: &Prepared,
+    code: Code,
+    mut context: WasiCtxBuilder,
+    facts: Facts,
+    growth: Growth,
+    ready: impl FnOnce(),
+) -> Ending {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -35,11 +43,11 @@ pub(super) fn run(prepared: &Prepared, code: Code, mut context: WasiCtxBuilder, 
     };
     let ending = match code {
         Code::Module(module) => {
-            let state = ModuleState::new(context.build_p1());
+            let state = ModuleState::new(context.build_p1(), growth);
             runtime.block_on(run_module(prepared, &module, state, facts, ready))
         }
         Code::Component(component) => {
-            let state = ComponentState { wasi: context.build(), table: ResourceTable::new() };
+            let state = ComponentState { wasi: context.build(), table: ResourceTable::new(), growth };
             runtime.block_on(run_component(prepared, &component, state, ready))
         }
     };
@@ -57,6 +65,7 @@ async fn run_module(prepared: &Prepared, module: &Module, state: ModuleState, fa
         return Err(Ending::NotStarted("the module has no function _start, so it is not a command".to_owned()));
     }
     let mut store = store(prepared, state);
+    store.limiter(|state| &mut state.growth);
     ready();
     let instance = instance.instantiate_async(&mut store).await.map_err(Ending::from_instantiation)?;
     offer::make(&mut store, &instance, facts).await.map_err(|error| Ending::from_call(&error))?;
@@ -68,6 +77,7 @@ async fn run_module(prepared: &Prepared, module: &Module, state: ModuleState, fa
 async fn run_component(prepared: &Prepared, component: &Component, state: ComponentState, ready: impl FnOnce()) -> Run {
     let instance = prepared.components.instantiate_pre(component).map_err(Ending::not_started)?;
     let mut store = store(prepared, state);
+    store.limiter(|state| &mut state.growth);
     if let Ok(command) = p2::bindings::CommandPre::new(instance.clone()) {
         ready();
         let command = command.instantiate_async(&mut store).await.map_err(Ending::from_instantiation)?;

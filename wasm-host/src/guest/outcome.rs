@@ -9,6 +9,7 @@ use prost::Message;
 use wasmtime::WasmBacktrace;
 use wasmtime_wasi::I32Exit;
 
+use super::growth::OutOfMemory;
 use crate::protocol::{GuestSpec, Outcome, now};
 use crate::stdio::Output;
 
@@ -21,12 +22,17 @@ const START_ERROR: i32 = 128;
 /// Exit code of a trap: 128 + SIGABRT.
 const TRAP: i32 = 134;
 
+/// Exit code of a guest that has outgrown its memory: 128 + SIGKILL, as if the kernel had killed it.
+const OUT_OF_MEMORY: i32 = 137;
+
 /// How a guest ended.
 pub(super) enum Ending {
     /// By itself, with this code of 0 to 255.
     Exited(i32),
     /// By a trap, of which this is the report.
     Trapped(String),
+    /// Because there is no memory left for it, as this says.
+    OutOfMemory(String),
     /// Before its own code ran, for this reason.
     NotStarted(String),
     /// By a failure of the host.
@@ -40,7 +46,7 @@ impl Ending {
 
     /// Instantiation may run the guest's start function, or fail before it.
     pub(super) fn from_instantiation(error: wasmtime::Error) -> Self {
-        if error.is::<I32Exit>() || error.is::<WasmBacktrace>() || error.is::<wasmtime::Trap>() {
+        if error.is::<I32Exit>() || error.is::<OutOfMemory>() || error.is::<WasmBacktrace>() || error.is::<wasmtime::Trap>() {
             Ending::from_call(&error)
         } else {
             Ending::not_started(error)
@@ -48,6 +54,9 @@ impl Ending {
     }
 
     pub(super) fn from_call(error: &wasmtime::Error) -> Self {
+        if let Some(refused) = error.downcast_ref::<OutOfMemory>() {
+            return Ending::OutOfMemory(refused.to_string());
+        }
         match error.downcast_ref::<I32Exit>() {
             Some(I32Exit(code)) => Ending::Exited(code & 0xff),
             None => Ending::Trapped(trap_report(error)),
@@ -59,15 +68,16 @@ impl Ending {
             Ending::Exited(0) => (0, "Completed", ""),
             Ending::Exited(code) => (*code, "Error", ""),
             Ending::Trapped(message) => (TRAP, "Trap", message.as_str()),
+            Ending::OutOfMemory(message) => (OUT_OF_MEMORY, "OOMKilled", message.as_str()),
             Ending::NotStarted(message) => (START_ERROR, "StartError", message.as_str()),
             Ending::Failed(message) => (TRAP, "Error", message.as_str()),
         };
-        Outcome { exit_code, reason: reason.to_owned(), message: bounded(message).to_owned(), finished_at: now() }
+        Outcome { exit_code, reason: reason.to_owned(), message: bounded(message).to_owned(), finished_at: now(), usage: None }
     }
 
     /// Tells people of a trap: in the log, and in the termination message file if the guest left that empty.
     pub(super) fn report(&self, spec: &GuestSpec, log: &Output) {
-        let (Ending::Trapped(message) | Ending::Failed(message)) = self else { return };
+        let (Ending::Trapped(message) | Ending::OutOfMemory(message) | Ending::Failed(message)) = self else { return };
         let mut text = bounded(message).to_owned();
         if !spec.termination_message_path.is_empty() {
             write_termination_message(&spec.termination_message_path, &text);
@@ -106,7 +116,9 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 fn write_outcome(file: &OwnedFd, outcome: &Outcome) {
     // Without an outcome the supervisor goes by the wait status, which says the exit code too.
     if let Ok(file) = file.try_clone().map(std::fs::File::from) {
-        let _ = file.write_all_at(&outcome.encode_to_vec(), 0);
+        // It replaces what the guest used; where that was longer its end is cut off.
+        let bytes = outcome.encode_to_vec();
+        let _ = file.write_all_at(&bytes, 0).and_then(|()| file.set_len(u64::try_from(bytes.len()).unwrap_or(u64::MAX)));
     }
 }
 

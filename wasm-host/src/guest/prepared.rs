@@ -8,12 +8,14 @@ use wasmtime::{Engine, Linker};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2, p3};
 
 use super::descriptors;
+use super::growth::Growth;
 use super::preview1::{self, ModuleState};
 
 /// State of a store that runs a component.
 pub(crate) struct ComponentState {
     pub(crate) wasi: WasiCtx,
     pub(crate) table: ResourceTable,
+    pub(crate) growth: Growth,
 }
 
 impl WasiView for ComponentState {
@@ -57,7 +59,7 @@ impl Prepared {
 
     /// State of a store in which nothing runs, to look host functions up with.
     pub(crate) fn probe(&self) -> ModuleState {
-        ModuleState::new(WasiCtx::builder().build_p1())
+        ModuleState::new(WasiCtx::builder().build_p1(), Growth::default())
     }
 }
 

@@ -1,11 +1,15 @@
 //! The guests that live, and how each ended.
 
+use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use super::{Source, Supervisor};
 use crate::protocol::{self, ExitRecord, Exited, Failure, Outcome, Reply, Started, reply};
+
+/// The CRI's reason for a guest that has outgrown its memory.
+const OOM_KILLED: &str = "OOMKilled";
 
 /// A guest process.
 #[derive(Debug)]
@@ -18,9 +22,26 @@ pub(super) struct Guest {
     pub(super) report: Option<OwnedFd>,
     /// Connection and request that wait for the report.
     pub(super) reply_to: Option<(u64, u64)>,
-    pub(super) oom_events: Option<OwnedFd>,
-    /// Kills for lack of memory that the cgroup had counted before: an exec shares the cgroup of its container.
-    pub(super) kills_before: u64,
+    pub(super) oom_events: Option<OomEvents>,
+}
+
+/// The counter of a cgroup's processes that the kernel killed for memory. A container and the commands in it share a cgroup, so
+/// each kill must be told of the one that it hit.
+#[derive(Debug)]
+pub(super) struct OomEvents {
+    file: OwnedFd,
+    /// Names the file, and so the cgroup.
+    id: (u64, u64),
+    /// Kills that were others': counted before this guest, or told of another one since.
+    others: u64,
+}
+
+impl OomEvents {
+    pub(super) fn new(file: OwnedFd) -> io::Result<Self> {
+        let stat = rustix::fs::fstat(&file)?;
+        let others = kills(&file);
+        Ok(Self { file, id: (stat.st_dev, stat.st_ino), others })
+    }
 }
 
 impl Guest {
@@ -31,12 +52,12 @@ impl Guest {
     }
 
     fn was_killed_for_memory(&self) -> bool {
-        self.oom_events.as_ref().is_some_and(|events| kills(events) > self.kills_before)
+        self.oom_events.as_ref().is_some_and(|events| kills(&events.file) > events.others)
     }
 }
 
 /// The `oom_kill` counter of `memory.events` (v2) or `memory.oom_control` (v1).
-pub(super) fn kills(events: &OwnedFd) -> u64 {
+fn kills(events: &OwnedFd) -> u64 {
     let mut text = [0; 512];
     let Ok(length) = rustix::io::pread(events, &mut text, 0) else { return 0 };
     let text = text.get(..length).unwrap_or_default();
@@ -79,6 +100,11 @@ impl Supervisor {
         self.unwatch(|source| !matches!(source, Source::End(guest) | Source::Ready(guest) if guest == key));
         let outcome = self.directory.read_outcome(&guest.name);
         let record = join(&guest, status, outcome);
+        if let Some(killed) = guest.oom_events.as_ref().filter(|_| was_oom_killed(status, &record)) {
+            let same =
+                self.guests.values_mut().filter_map(|other| other.oom_events.as_mut()).filter(|other| other.id == killed.id);
+            same.for_each(|other| other.others += 1);
+        }
         if let Some((connection, request)) = guest.reply_to {
             let message =
                 if record.message.is_empty() { format!("it ended with status {}", record.exit_code) } else { record.message };
@@ -102,6 +128,11 @@ impl Supervisor {
     }
 }
 
+/// Whether the kernel's counter has one kill more for this end.
+fn was_oom_killed(status: (Option<i32>, Option<i32>), record: &ExitRecord) -> bool {
+    status.1 == Some(libc::SIGKILL) && record.reason == OOM_KILLED
+}
+
 /// Joins what the kernel says with what the process said itself. The kernel has the last word: a signal after the outcome was written is
 /// still how the process ended.
 fn join(guest: &Guest, status: (Option<i32>, Option<i32>), outcome: Option<Outcome>) -> ExitRecord {
@@ -112,7 +143,7 @@ fn join(guest: &Guest, status: (Option<i32>, Option<i32>), outcome: Option<Outco
         ((None, Some(signal)), _) => {
             let memory = signal == libc::SIGKILL && guest.was_killed_for_memory();
             let (reason, message) = match signal {
-                _ if memory => ("OOMKilled", String::new()),
+                _ if memory => (OOM_KILLED, String::new()),
                 libc::SIGKILL | libc::SIGTERM | libc::SIGINT => ("Error", String::new()),
                 other => ("Error", format!("the guest's process was ended by signal {other}")),
             };

@@ -19,7 +19,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags};
 
-use super::guests::{Guest, kills};
+use super::guests::{Guest, OomEvents};
 use super::{Source, Supervisor, init, title};
 use crate::exit_record::{is_valid_name, start_ticks};
 use crate::guest::{self, GuestIo};
@@ -78,8 +78,8 @@ impl Supervisor {
         let flags = SocketFlags::CLOEXEC;
         let (report, report_end) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .map_err(|error| failure("making a socket pair", &error.into()))?;
-        let oom_events = descriptors.oom_events.take();
-        let kills_before = oom_events.as_ref().map_or(0, kills);
+        let oom_events = descriptors.oom_events.take().map(OomEvents::new).transpose();
+        let oom_events = oom_events.map_err(|error| failure("looking at the cgroup's OOM events", &error))?;
         let pid_target = descriptors.pid_target.take();
         let pid_target = descriptors.places.target.as_ref().or(pid_target.as_ref()).map(|target| target.try_clone());
         let pid_target = pid_target.transpose().map_err(|error| failure("copying a descriptor", &error))?;
@@ -92,8 +92,7 @@ impl Supervisor {
             start_ticks: Self::start_ticks(pid).unwrap_or(0),
             started_at: protocol::now(),
         };
-        let guest =
-            Guest { name: name.to_owned(), process, started, report: Some(report), reply_to: None, oom_events, kills_before };
+        let guest = Guest { name: name.to_owned(), process, started, report: Some(report), reply_to: None, oom_events };
         let go = || -> io::Result<()> {
             self.directory.write_started(name, &started)?;
             let Some(report) = &guest.report else { return Ok(()) };

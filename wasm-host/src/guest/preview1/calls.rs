@@ -11,6 +11,7 @@ use wasmtime_wasi::runtime::poll_noop;
 use wiggle::GuestMemory;
 
 use crate::guest::commands::CALL_BYTES;
+use crate::guest::growth::Growth;
 use crate::guest::lookup;
 use crate::guest::paths::{self, EIO, EPERM};
 
@@ -34,11 +35,12 @@ pub(crate) struct ModuleState {
     pub(super) wasi: WasiP1Ctx,
     // Paths of the directories that the guest has opened.
     directories: HashMap<i32, PathBuf>,
+    pub(crate) growth: Growth,
 }
 
 impl ModuleState {
-    pub(crate) fn new(wasi: WasiP1Ctx) -> Self {
-        ModuleState { wasi, directories: HashMap::from([(ROOT, PathBuf::from("/"))]) }
+    pub(crate) fn new(wasi: WasiP1Ctx, growth: Growth) -> Self {
+        ModuleState { wasi, directories: HashMap::from([(ROOT, PathBuf::from("/"))]), growth }
     }
 
     /// Absolute path of `path` below the directory `descriptor`.

@@ -161,3 +161,49 @@ fn arguments_and_environment_are_those_of_the_spec_and_no_others() {
     let output = String::from_utf8_lossy(&ended.stdout).into_owned();
     assert!(output.ends_with("a\0b c\0X=1=2\0EMPTY=\0PWD=/work\0"), "{output:?}");
 }
+
+/// Waits for the end of its input, then grows its memory by 16 MiB at a time without using it; refused, it ends with 3.
+const GROWS: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+    (memory (export "memory") 1 MAXIMUM)
+    (func (export "_start")
+      (i32.store (i32.const 0) (i32.const 64))
+      (i32.store (i32.const 4) (i32.const 8))
+      (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 16)))
+      (loop $more
+        (if (i32.eq (memory.grow (i32.const 256)) (i32.const -1))
+          (then (call $proc_exit (i32.const 3))))
+        (br $more))))"#;
+
+fn grown(mut guest: Guest, data_limit: Option<u64>) -> (Option<i32>, i32, String, String) {
+    guest.spec.set_stdin(StreamKind::StreamDescriptor);
+    let mut child = guest.start(std::process::Stdio::piped());
+    guest.wait_for(|directory| directory.join("ready").exists());
+    if let Some(bytes) = data_limit {
+        // What the kernel checks where memory becomes writable, as it checks a node that does not overcommit.
+        let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let limit = rustix::process::Rlimit { current: Some(bytes), maximum: Some(bytes) };
+        rustix::process::prlimit(pid, rustix::process::Resource::Data, limit).unwrap();
+    }
+    drop(child.stdin.take());
+    let ended = guest.end(child);
+    (ended.status.code(), ended.outcome.exit_code, ended.outcome.reason, ended.outcome.message)
+}
+
+#[test]
+fn a_guest_whose_growth_the_kernel_refuses_has_outgrown_its_memory() {
+    for guest in [Guest::new(&GROWS.replace("MAXIMUM", "")), Guest::adapted(&GROWS.replace("MAXIMUM", ""))] {
+        let (status, code, reason, message) = grown(guest, Some(512 << 20));
+        assert_eq!((status, code, reason.as_str()), (Some(137), 137, "OOMKilled"), "{message}");
+        assert!(message.starts_with("the node has no memory left for the guest to grow from "), "{message}");
+    }
+}
+
+#[test]
+fn a_guest_that_reaches_its_own_maximum_is_told_and_goes_on() {
+    for maximum in ["2048", ""] {
+        let (_, code, reason, _) = grown(Guest::new(&GROWS.replace("MAXIMUM", maximum)), None);
+        assert_eq!((code, reason.as_str()), (3, "Error"), "{maximum}");
+    }
+}
