@@ -56,6 +56,8 @@ pub mod compiler;
 
 pub mod cgroup;
 pub mod network;
+pub mod pinned;
+pub mod sysctl;
 
 #[allow(unsafe_code, reason = "tries system calls that have no safe wrapper")]
 pub mod check;

@@ -24,6 +24,7 @@ use std::time::Duration;
 use crate::container::{Container, ContainerEvent, ContainerRecord, ContainerState, ContainerStatus, Exit};
 use crate::host::{Process, Seen};
 use crate::network::{INTERFACE, netns};
+use crate::pinned;
 use crate::sandbox::{self, Sandbox, SandboxEvent, SandboxRecord, SandboxState};
 use crate::state::{OpenError, Runtime};
 use crate::store::{Origin, chain};
@@ -90,8 +91,10 @@ fn restore_sandbox(runtime: &Runtime, sandbox: &Arc<Sandbox>, origin: Origin) {
     if sandbox.state() == SandboxState::Ready {
         let lost_network =
             sandbox.status().held.netns && !netns::is_pinned(&sandbox::network::namespace(runtime, sandbox.metadata()));
-        if origin == Origin::Rebooted || lost_network {
-            tracing::warn!(sandbox = %sandbox.id(), ?origin, lost_network, "the sandbox is no longer ready");
+        let lost_ipc =
+            sandbox.status().held.ipc && !pinned::is_pinned(&sandbox::ipc::namespace(&runtime.config, sandbox.metadata()));
+        if origin == Origin::Rebooted || lost_network || lost_ipc {
+            tracing::warn!(sandbox = %sandbox.id(), ?origin, lost_network, lost_ipc, "the sandbox is no longer ready");
             if let Err(error) = sandbox.apply(SandboxEvent::Stopped) {
                 tracing::error!(sandbox = %sandbox.id(), error = %chain(&error), "the sandbox's end is not recorded");
             }
@@ -236,14 +239,16 @@ impl Leftovers {
         let mut directories = names_in(&config.state.join("sandboxes"), |name| !is_sandbox(name));
         directories.extend(names_in(&config.state.join("containers"), |name| !is_container(name)));
         directories.extend(names_in(&config.root.join("containers"), |name| !is_container(name)));
-        let namespaces = names_in(&config.netns_dir(), |name| name.strip_prefix(netns::PREFIX).is_some_and(|id| !is_sandbox(id)));
+        let mut namespaces =
+            names_in(&config.netns_dir(), |name| name.strip_prefix(netns::PREFIX).is_some_and(|id| !is_sandbox(id)));
+        namespaces.extend(names_in(&sandbox::ipc::directory(config), |name| !is_sandbox(name)));
         Self { directories, namespaces }
     }
 
     fn remove(self) {
         for path in self.namespaces {
-            tracing::info!(path = %path.display(), "removing the network namespace of a sandbox that is no more");
-            if let Err(error) = netns::remove(&path) {
+            tracing::info!(path = %path.display(), "removing a namespace of a sandbox that is no more");
+            if let Err(error) = pinned::remove(&path) {
                 tracing::warn!(error = %chain(&error), "it stays");
             }
         }

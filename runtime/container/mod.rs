@@ -2,10 +2,11 @@
 //!
 //! [`metadata`] is what never changes, [`state`] what does; [`Container`] joins both and writes each change to its record before
 //! it can be seen. A container is composed once, when it is created: [`spec`] from request and image, with [`user`],
-//! [`entrypoint`] and [`mounts`]; what it may use ([`resources`]) can be changed later. It is started by [`launch`] over [`rootfs`] and [`bind`], ended by [`stop`], given back by
-//! [`release`].
+//! [`capabilities`], [`seccomp`], [`entrypoint`] and [`mounts`]; what it may use ([`resources`]) can be changed later. It is
+//! started by [`launch`] over [`rootfs`] and [`bind`], ended by [`stop`], given back by [`release`].
 
 pub mod bind;
+pub mod capabilities;
 pub mod devices;
 pub mod entrypoint;
 pub mod launch;
@@ -16,6 +17,7 @@ pub mod pty;
 pub mod release;
 pub mod resources;
 pub mod rootfs;
+pub mod seccomp;
 pub mod signals;
 pub mod spec;
 pub mod state;
@@ -33,8 +35,8 @@ use crate::stats;
 use crate::store::{ContainerId, IdError, Record, Store, StoreError, Table};
 
 pub use metadata::{
-    ContainerConfig, ContainerMetadata, GuestUser, ImageFiles, ImageName, ImageVolume, MountPropagation, MountRequest,
-    ProcessSpec, ResolvedMount, UserRequest,
+    CapabilityRequest, ContainerConfig, ContainerMetadata, GuestUser, ImageFiles, ImageName, ImageVolume, MountPropagation,
+    MountRequest, ProcessSpec, ResolvedMount, SeccompRequest, UserRequest,
 };
 pub use resources::Resources;
 pub use state::{ContainerEvent, ContainerState, ContainerStatus, Exit, TransitionError};

@@ -12,7 +12,8 @@ use crate::cgroup::CgroupPath;
 use crate::container::entrypoint::{Module, Node, SCRIPT_LINE, Tree};
 use crate::container::spec::{self, ImageDefaults};
 use crate::container::{
-    Container, ContainerConfig, ContainerMetadata, ImageFiles, ImageVolume, ProcessSpec, ResolvedMount, mounts, release, signals,
+    Container, ContainerConfig, ContainerMetadata, ImageFiles, ImageVolume, ProcessSpec, ResolvedMount, SeccompRequest,
+    capabilities, mounts, release, seccomp, signals,
 };
 use crate::proto::runtime::v1::{CreateContainerRequest, CreateContainerResponse};
 use crate::sandbox::{Sandbox, SandboxState, files};
@@ -142,7 +143,10 @@ fn compose(
         passwd: accounts("/etc/passwd")?,
         group: accounts("/etc/group")?,
     };
-    let process = spec::compose(config, &defaults, hostname, &ImageTree { images, image })?;
+    let mut process = spec::compose(config, &defaults, hostname, &ImageTree { images, image })?;
+    if let (SeccompRequest::Localhost(path), false) = (&config.seccomp, config.privileged) {
+        process.seccomp = seccomp::load(path, capabilities::bounding(&config.capabilities))?;
+    }
     let mounts = mounts::resolve(&config.mounts, etc, config.readonly_rootfs, |volume| volume_files(images, volume))?;
     Ok((process, mounts))
 }

@@ -13,7 +13,7 @@ use crate::container::{
 };
 use crate::host::Process;
 use crate::proto::runtime::v1::{StartContainerRequest, StartContainerResponse};
-use crate::sandbox::{NamespaceMode, Sandbox, init, network};
+use crate::sandbox::{NamespaceMode, Sandbox, init, ipc, network};
 use crate::state::Runtime;
 use crate::store::chain;
 
@@ -76,6 +76,7 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
         mounts: metadata.mounts.iter().map(mount).collect(),
         log_path: metadata.log_path.clone(),
         netns: if host_network { None } else { Some(network::namespace(runtime, sandbox.metadata())) },
+        ipc: sandbox.status().held.ipc.then(|| ipc::namespace(&runtime.config, sandbox.metadata())),
         cgroup,
         stdin_fifo: container.stdin_fifo(&runtime.config.state),
         tty: metadata.config.tty,

@@ -11,7 +11,7 @@ use super::request_sandbox;
 use crate::network::netns;
 use crate::proto::runtime::v1::{RunPodSandboxRequest, RunPodSandboxResponse};
 use crate::sandbox::network::{self, Connected};
-use crate::sandbox::{Held, Sandbox, SandboxConfig, SandboxEvent, SandboxMetadata, SandboxState, files, release, sysctls};
+use crate::sandbox::{Held, Sandbox, SandboxConfig, SandboxEvent, SandboxMetadata, SandboxState, files, ipc, release, sysctls};
 use crate::state::Runtime;
 use crate::store::{Reservation, Reserve, SandboxId, chain};
 
@@ -69,7 +69,8 @@ async fn create(runtime: Arc<Runtime>, config: SandboxConfig, reservation: Reser
         hostname: files::effective_hostname(&config.hostname),
         config,
     };
-    let held = Held { files: true, netns: !host_network, network: !host_network, cgroup: cgroup_owned };
+    let ipc = ipc::is_needed(&runtime.config, &metadata.config);
+    let held = Held { files: true, netns: !host_network, network: !host_network, cgroup: cgroup_owned, ipc };
     // The network is attached as the last but one, and until then there is nothing to detach.
     let sandbox = Sandbox::create(metadata, Held { network: false, ..held }, Arc::clone(&runtime.store))?;
     match acquire(&runtime, &sandbox, held).await {
@@ -110,12 +111,16 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, held: Held) -> Resul
     let cgroups = runtime.cgroups.clone();
     let limits = metadata.config.resources.limits();
     let namespace = held.netns.then(|| (runtime.config.netns_dir(), netns::name(metadata.id.as_str())));
+    let ipc = held.ipc.then(|| (ipc::namespace(&runtime.config, metadata), sysctls::of_ipc(&metadata.config.sysctls)));
     blocking(move || {
         if let Some(cgroup) = cgroup {
             cgroups.create(cgroup.path())?.apply(&limits)?;
         }
         if let Some((directory, name)) = namespace {
             netns::create(&directory, &name, &at_once)?;
+        }
+        if let Some((path, settings)) = ipc {
+            ipc::create(&path, &settings)?;
         }
         Ok(())
     })

@@ -2,11 +2,13 @@
 //!
 //! [`metadata`] is what never changes, [`state`] what does; [`Sandbox`] joins both and writes each change to its record before it
 //! can be seen. [`files`] are the three files that the pods share (`/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`),
-//! [`network`] the namespace and what CNI puts into it, [`sysctls`] the kernel settings of a pod, [`release`] stops a sandbox and
+//! [`network`] the namespace and what CNI puts into it, [`ipc`] the IPC namespace of pods that need one, [`sysctls`] the kernel settings of a pod, [`release`] stops a sandbox and
 //! gives back what a sandbox holds.
 
 pub mod files;
 pub mod init;
+#[allow(unsafe_code, reason = "a namespace is made with unshare(2), which rustix marks unsafe")]
+pub mod ipc;
 pub mod metadata;
 pub mod network;
 pub mod release;

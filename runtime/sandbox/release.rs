@@ -9,11 +9,12 @@ use futures_util::future::join_all;
 
 use super::files::{self, FileError};
 use super::init::{self, InitError};
-use super::{ChangeError, Held, Sandbox, SandboxEvent, SandboxState, network};
+use super::{ChangeError, Held, Sandbox, SandboxEvent, SandboxState, ipc, network};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::container::release::RemoveError as ContainerRemoveError;
 use crate::container::stop::{self, StopError};
 use crate::network::{NetworkError, netns, netns::NetnsError};
+use crate::pinned::{self, PinError};
 use crate::state::Runtime;
 use crate::store::{StoreError, Table};
 
@@ -44,6 +45,9 @@ pub enum ReleaseError {
     /// Its network namespace stays.
     #[error("cannot remove the pod's network namespace")]
     Namespace(#[from] NetnsError),
+    /// Another of its namespaces stays.
+    #[error("cannot remove a namespace of the pod")]
+    Pinned(#[from] PinError),
     /// Its first process stays.
     #[error(transparent)]
     Init(#[from] InitError),
@@ -139,7 +143,7 @@ async fn release(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseErro
     Ok(())
 }
 
-/// Takes down the network: what CNI made, then the namespace.
+/// Takes down the network: what CNI made, then the namespace; and the IPC namespace with it.
 async fn disconnect(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseError> {
     let mut held = sandbox.status().held;
     if held.network {
@@ -151,6 +155,12 @@ async fn disconnect(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseE
         let path = network::namespace(runtime, sandbox.metadata());
         blocking(move || Ok(netns::remove(&path)?)).await?;
         held.netns = false;
+        sandbox.apply(SandboxEvent::Holds(held))?;
+    }
+    if held.ipc {
+        let path = ipc::namespace(&runtime.config, sandbox.metadata());
+        blocking(move || Ok(pinned::remove(&path)?)).await?;
+        held.ipc = false;
         sandbox.apply(SandboxEvent::Holds(held))?;
     }
     Ok(())

@@ -31,6 +31,7 @@ mod log;
 mod metrics;
 mod procfs;
 mod resources;
+mod security;
 mod stats;
 mod user;
 mod wasi;

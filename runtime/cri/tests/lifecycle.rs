@@ -229,6 +229,7 @@ async fn version_status_and_configuration_are_what_the_kubelet_needs() {
         assert!(Path::new(&filesystem.fs_id.as_ref().unwrap().mountpoint).is_dir());
         assert!(filesystem.used_bytes.is_some());
     }
-    let missing = node.service().list_container_stats(Request::new(cri::ListContainerStatsRequest::default())).await.unwrap_err();
+    let missing =
+        node.service().checkpoint_container(Request::new(cri::CheckpointContainerRequest::default())).await.unwrap_err();
     assert_eq!(missing.code(), Code::Unimplemented);
 }
