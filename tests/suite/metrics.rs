@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::harness::guests::{PROBE, TRAP_UNREACHABLE};
-use crate::harness::{Node, cri, until};
+use crate::harness::image::Layered;
+use crate::harness::registry::Registry;
+use crate::harness::{Node, container, cri, until};
 use crate::network::{bridged, run};
 
 /// What critest expects of every runtime, each with a value for a running pod.
@@ -151,12 +153,20 @@ fn linear_memory_instances_and_traps_of_guests_are_counted() {
     node.restart_daemon();
     assert_eq!(memory(&node, &small), first);
 
-    assert_eq!(value(&node, &small, "container_wasm_instances"), 1);
+    let image = Layered::new().file("/bin/probe", &PROBE.wasm().unwrap()).env(&["PATH=/bin"]).build();
+    let registry = Registry::shared().unwrap();
+    registry.push("metrics/tools", "1", &image);
+    node.pull(&registry.reference("metrics/tools:1")).unwrap();
+    let config = container(&registry.reference("metrics/tools:1"), "tools", &["probe", "sleep", "forever"]);
+    let tools = node.launch(&pod, &config);
+    let instances = || value(&node, &tools, "container_wasm_instances");
+    assert_eq!(instances(), 1);
     std::thread::scope(|scope| {
-        scope.spawn(|| node.try_exec(&small, &["probe", "sleep", "forever"], 5));
-        until("the command is counted", || value(&node, &small, "container_wasm_instances") == 2);
+        let command = scope.spawn(|| node.try_exec(&tools, &["probe", "sleep", "forever"], 3));
+        until("the command is counted", || instances() == 2);
+        assert!(command.join().unwrap().is_err(), "it takes too long");
     });
-    until("it has ended", || value(&node, &small, "container_wasm_instances") == 1);
+    until("it has ended", || instances() == 1);
 
     let mut crash = TRAP_UNREACHABLE.container("crash", &[]);
     for attempt in 0..2 {
