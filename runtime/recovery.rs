@@ -8,6 +8,7 @@
 //! | container Starting | nothing | Created: the launch never took place |
 //! | container Removing | | removed, in the background |
 //! | sandbox Ready | its network namespace | Ready |
+//! | | its forwarder of host ports is gone | Ready, with another one |
 //! | | no such namespace, or another boot | NotReady |
 //! | sandbox Creating | | undone, in the background |
 //! | sandbox Removing | | removed, in the background |
@@ -31,6 +32,10 @@ use crate::store::{Origin, chain};
 
 /// How long giving back what a half-made sandbox held may take; the CNI plugins have their own, shorter deadlines.
 const UNDO_DEADLINE: Duration = Duration::from_secs(120);
+
+/// How long ago a guest may have ended, in nanoseconds, for its end to be told again: clients that follow events list what is there
+/// every five minutes.
+const TOLD_AGAIN: i64 = 300 * 1_000_000_000;
 
 /// Fills the runtime from its records. See the table above.
 pub async fn recover(runtime: &Arc<Runtime>, origin: Origin) -> Result<(), OpenError> {
@@ -58,13 +63,14 @@ pub async fn recover(runtime: &Arc<Runtime>, origin: Origin) -> Result<(), OpenE
         if sandbox.state() == SandboxState::Creating {
             unfinished.push(sandbox);
         } else {
-            restore_sandbox(runtime, &sandbox, origin);
+            runtime.sandboxes.insert(sandbox);
         }
     }
+    // First everything is there, then it changes: an event tells the whole pod.
+    let containers: Vec<_> = container_records.into_iter().map(|record| restore_container(runtime, record)).collect();
     let mut removals = Vec::new();
     let mut ended = Vec::new();
-    for record in container_records {
-        let container = restore_container(runtime, record);
+    for container in containers {
         let guest = guests.remove(container.id().as_str());
         let orphan = runtime.sandboxes.find(container.metadata().sandbox.as_str()).is_err();
         settle(runtime, &container, guest, origin, &mut ended);
@@ -73,6 +79,7 @@ pub async fn recover(runtime: &Arc<Runtime>, origin: Origin) -> Result<(), OpenE
         }
     }
     for sandbox in runtime.sandboxes.all() {
+        settle_sandbox(runtime, &sandbox, origin);
         // A pod in which nothing was made yet: its client may never have heard of it, and is handed it when it asks again.
         let claimed = !(sandbox.state() == SandboxState::Ready && sandbox.containers().is_empty());
         runtime.sandbox_names.restore(&sandbox.metadata().config.name.to_string(), sandbox.id().as_str(), claimed);
@@ -87,7 +94,8 @@ pub async fn recover(runtime: &Arc<Runtime>, origin: Origin) -> Result<(), OpenE
     Ok(())
 }
 
-fn restore_sandbox(runtime: &Runtime, sandbox: &Arc<Sandbox>, origin: Origin) {
+/// Brings one sandbox to what is true.
+fn settle_sandbox(runtime: &Arc<Runtime>, sandbox: &Arc<Sandbox>, origin: Origin) {
     if sandbox.state() == SandboxState::Ready {
         let lost_network =
             sandbox.status().held.netns && !netns::is_pinned(&sandbox::network::namespace(runtime, sandbox.metadata()));
@@ -95,12 +103,12 @@ fn restore_sandbox(runtime: &Runtime, sandbox: &Arc<Sandbox>, origin: Origin) {
             sandbox.status().held.ipc && !pinned::is_pinned(&sandbox::ipc::namespace(&runtime.config, sandbox.metadata()));
         if origin == Origin::Rebooted || lost_network || lost_ipc {
             tracing::warn!(sandbox = %sandbox.id(), ?origin, lost_network, lost_ipc, "the sandbox is no longer ready");
-            if let Err(error) = sandbox.apply(SandboxEvent::Stopped) {
+            if let Err(error) = runtime.change_sandbox(sandbox, SandboxEvent::Stopped) {
                 tracing::error!(sandbox = %sandbox.id(), error = %chain(&error), "the sandbox's end is not recorded");
             }
         }
     }
-    runtime.sandboxes.insert(Arc::clone(sandbox));
+    sandbox::ports::keep(runtime, sandbox);
 }
 
 fn restore_container(runtime: &Runtime, record: ContainerRecord) -> Arc<Container> {
@@ -126,8 +134,14 @@ fn restore_container(runtime: &Runtime, record: ContainerRecord) -> Arc<Containe
 /// Brings one container to what is true; those whose guest is gone are added to `ended`.
 fn settle(runtime: &Runtime, container: &Arc<Container>, guest: Option<Seen>, origin: Origin, ended: &mut Vec<Arc<Container>>) {
     let status = container.status();
-    let event = match verdict(&status, guest, origin, wasm_host::protocol::now()) {
-        Verdict::Right => return,
+    let now = wasm_host::protocol::now();
+    let event = match verdict(&status, guest, origin, now) {
+        Verdict::Right => {
+            if status.exit.is_some_and(|exit| exit.finished_at > now.saturating_sub(TOLD_AGAIN)) {
+                runtime.tell_end_again(container);
+            }
+            return;
+        }
         Verdict::Kill(process) => {
             tracing::warn!(container = %container.id(), state = ?status.state, "a guest runs that should not; it is killed");
             if let Err(error) = runtime.host.signal(&process, libc::SIGKILL) {
@@ -141,7 +155,7 @@ fn settle(runtime: &Runtime, container: &Arc<Container>, guest: Option<Seen>, or
         // Should a supervisor still start it, its cgroup is gone by then, and its end is told as any other.
         ended.push(Arc::clone(container));
     }
-    if let Err(error) = container.apply(event) {
+    if let Err(error) = runtime.change_container(container, event) {
         tracing::error!(container = %container.id(), error = %chain(&error), "the container's state is not recorded");
     }
 }
@@ -208,7 +222,7 @@ fn finish_in_background(
             tracing::info!(sandbox = %sandbox.id(), "undoing a sandbox that was half made");
             if let Err(error) = sandbox::release::undo(&task, &sandbox, UNDO_DEADLINE).await {
                 tracing::warn!(sandbox = %sandbox.id(), error = %chain(&error), "it stays until it is removed");
-                task.sandboxes.insert(sandbox);
+                task.add_sandbox(&sandbox);
             }
         }
         for sandbox in task.sandboxes.all().into_iter().filter(|sandbox| sandbox.state() == SandboxState::Removing) {

@@ -4,16 +4,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use images::Images;
+use images::{Auth, Image, Images, Progress, PullError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cgroup::{Cgroup, CgroupPath, Cgroups, PathError, Version};
 use crate::config::Config;
 use crate::container::{Container, Containers};
+use crate::events::Events;
 use crate::exec::Execs;
 use crate::host::Host;
+use crate::metrics::{self, Outcome, Timed, metrics};
 use crate::network::Network;
+use crate::network::host_port::HostPorts;
 use crate::sandbox::{Sandbox, Sandboxes};
 use crate::stats::Stats;
 use crate::store::{Names, Store, StoreError};
@@ -33,6 +36,8 @@ pub struct Parts {
     pub images: Images,
     /// CNI; whoever made it watches its configuration.
     pub network: Network,
+    /// Host ports that CNI does not map.
+    pub host_ports: HostPorts,
     /// The node's control groups.
     pub cgroups: Cgroups,
     /// The supervisor.
@@ -64,6 +69,8 @@ pub struct Runtime {
     pub images: Images,
     /// CNI.
     pub network: Network,
+    /// Host ports that CNI does not map.
+    pub host_ports: HostPorts,
     /// The node's control groups.
     pub cgroups: Cgroups,
     /// The supervisor.
@@ -74,6 +81,8 @@ pub struct Runtime {
     pub sandboxes: Sandboxes,
     /// Containers.
     pub containers: Containers,
+    /// What happens to sandboxes and containers; they are changed by turns.
+    pub events: Events,
     /// Commands that run in containers beside their guests.
     pub execs: Execs,
     /// Who is attached to which guest.
@@ -86,6 +95,8 @@ pub struct Runtime {
     pub sandbox_names: Arc<Names>,
     /// Names of containers that are taken.
     pub container_names: Arc<Names>,
+    /// Cancelled when no more calls are taken: those under way may finish, those that have no end of their own end.
+    pub closing: CancellationToken,
     /// Cancelled when the daemon ends.
     pub stop: CancellationToken,
     tasks: TaskTracker,
@@ -105,22 +116,25 @@ impl Runtime {
         let mirror = parts.config.root.join("records.redb");
         let opened = tokio::task::spawn_blocking(move || Store::open(&live, &mirror, &boot_id)).await;
         let (store, origin) = opened.map_err(|_| OpenError::Interrupted)??;
-        let Parts { config, images, network, cgroups, host } = parts;
+        let Parts { config, images, network, host_ports, cgroups, host } = parts;
         let runtime = Arc::new(Self {
             config,
             images,
             network,
+            host_ports,
             cgroups,
             host,
             store: Arc::new(store),
             sandboxes: Sandboxes::default(),
             containers: Containers::default(),
+            events: Events::default(),
             execs: Execs::default(),
             taps: Taps::default(),
             stats: Stats::default(),
             streaming: OnceLock::new(),
             sandbox_names: Arc::default(),
             container_names: Arc::default(),
+            closing: CancellationToken::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             mirror: TaskTracker::new(),
@@ -159,6 +173,39 @@ impl Runtime {
         if tokio::time::timeout(FLUSH_DEADLINE, self.mirror.wait()).await.is_err() {
             tracing::warn!("the mirror of the records is not up to date; it counts only if the node restarts now");
         }
+    }
+
+    /// The containers of a sandbox, in the order of their ids.
+    pub fn containers_of(&self, sandbox: &Sandbox) -> Vec<Arc<Container>> {
+        sandbox.containers().iter().filter_map(|id| self.containers.get(id.as_str())).collect()
+    }
+
+    /// Pulls an image, counted; `progress` shows how far it is. Ends with its caller.
+    pub async fn pull(&self, reference: &str, auth: Option<Auth>, progress: Option<&Progress>) -> Result<Arc<Image>, PullError> {
+        let timed = Timed::new("canceled", |result, taken: Duration| {
+            metrics().pulls.get_or_create(&Outcome { result }).inc();
+            metrics().pull_duration.observe(taken.as_secs_f64());
+        });
+        let pulled = self.images.pull_with(reference, auth, progress).await;
+        timed.end(if pulled.is_ok() { "ok" } else { "error" });
+        if pulled.is_ok() {
+            self.measure_images();
+        }
+        pulled
+    }
+
+    /// Notes what the image store takes now, where anybody wants to know.
+    pub fn measure_images(&self) {
+        if self.config.metrics.address.is_none() {
+            return;
+        }
+        let images = self.images.clone();
+        self.spawn(async move {
+            match images.usage().await {
+                Ok(usage) => metrics::image_store(&images, usage.used_bytes),
+                Err(error) => tracing::debug!(%error, "the image store is not measured"),
+            }
+        });
     }
 
     /// The group of a container; `None` where the node has no cgroups.

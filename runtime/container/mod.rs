@@ -31,6 +31,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::events::Turn;
+use crate::metrics::{Counted, Metrics, State, metrics};
 use crate::stats;
 use crate::store::{ContainerId, IdError, Record, Store, StoreError, Table};
 
@@ -87,12 +89,19 @@ pub struct Container {
     pub operation: tokio::sync::Mutex<()>,
     /// What is measured of it.
     pub stats: stats::OfContainer,
+    /// Its place among the containers of its state.
+    counted: Mutex<Counted>,
+}
+
+fn count(state: ContainerState) -> Counted {
+    Counted::new(&metrics().containers.get_or_create(&State { state: state.name() }))
 }
 
 impl Container {
     /// A container whose record is on disk already.
     pub fn restore(record: ContainerRecord, images: Vec<images::Hold>, store: Arc<Store>) -> Arc<Self> {
         Arc::new(Self {
+            counted: Mutex::new(count(record.status.state)),
             metadata: record.metadata,
             status: watch::Sender::new(record.status),
             store,
@@ -149,8 +158,9 @@ impl Container {
         self.status.borrow().resources.clone().or_else(|| self.metadata.config.resources.clone())
     }
 
-    /// Applies an event: to the record first, then to memory. Returns whether anything changed.
-    pub fn apply(&self, event: ContainerEvent) -> Result<bool, ChangeError> {
+    /// Applies an event: to the record first, then to memory. Returns whether anything changed. What clients can see is changed
+    /// by [`Runtime::change_container`](crate::state::Runtime::change_container), which tells them.
+    pub fn apply(&self, _turn: &Turn<'_>, event: ContainerEvent) -> Result<bool, ChangeError> {
         // A guest's end is true whether it can be recorded or not; its exit record stays until the container goes.
         let must = matches!(event, ContainerEvent::Ended(_));
         let mut outcome = Ok(());
@@ -170,6 +180,7 @@ impl Container {
                     return false;
                 }
             }
+            self.count(status, &record.status);
             *status = record.status;
             true
         });
@@ -177,6 +188,20 @@ impl Container {
             self.stats.close();
         }
         outcome.map(|()| changed)
+    }
+}
+
+impl Container {
+    fn count(&self, before: &ContainerStatus, after: &ContainerStatus) {
+        if before.state == after.state {
+            return;
+        }
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = count(after.state);
+        if after.state == ContainerState::Exited
+            && let Some(exit) = &after.exit
+        {
+            metrics().guests_exited.get_or_create(&Metrics::reason(&exit.reason)).inc();
+        }
     }
 }
 

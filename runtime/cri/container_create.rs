@@ -106,8 +106,7 @@ async fn make(
         runtime.store.delete(Table::Containers, id.as_str())?;
         return Err(error);
     }
-    sandbox.add_container(id.clone());
-    runtime.containers.insert(container);
+    runtime.add_container(&sandbox, container);
     reservation.commit(id.as_str());
     tracing::info!(container = %id, sandbox = %sandbox.id(), image = %image.id, "the container is created");
     Ok(id)

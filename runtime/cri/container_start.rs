@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use images::CodeReport;
+use tracing::Instrument;
 use wasm_host::protocol::CodeKind;
 
 use super::error::Error;
@@ -34,19 +35,19 @@ async fn run(runtime: &Runtime, container: &Arc<Container>) -> Result<(), Error>
     if container.state() == ContainerState::Created {
         super::container_create::require_ready(&sandbox)?;
     }
-    container.apply(ContainerEvent::Start)?;
+    runtime.change_container(container, ContainerEvent::Start)?;
     match launch(runtime, container, &sandbox).await {
         Ok(process) => {
             let pid = process.pid;
             launch::set_oom_score(container, &process);
-            container.apply(ContainerEvent::Started(process))?;
+            runtime.change_container(container, ContainerEvent::Started(process))?;
             tracing::info!(container = %container.id(), pid, "the guest runs");
             Ok(())
         }
         Err(error) => {
             // Whatever may have been started nevertheless, by a launch that was not answered in time, dies with its cgroup.
             crate::events::release_cgroup(runtime, container).await;
-            crate::events::apply(container, Exit::start_failed(wasm_host::protocol::now(), chain(&error)));
+            crate::events::apply(runtime, container, Exit::start_failed(wasm_host::protocol::now(), chain(&error)));
             Err(error)
         }
     }
@@ -54,7 +55,7 @@ async fn run(runtime: &Runtime, container: &Arc<Container>) -> Result<(), Error>
 
 async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> Result<Process, Error> {
     let metadata = container.metadata();
-    let code = runtime.images.code(&metadata.process.module_digest).await?;
+    let code = runtime.images.code(&metadata.process.module_digest).instrument(tracing::debug_span!("code")).await?;
     let mut spec = spec::guest_spec(metadata, sandbox.metadata(), &runtime.config);
     spec.set_kind(code_kind(&metadata.process.module, &code.report)?);
     let pids = if spec.procfs { pids(runtime, metadata, sandbox).await? } else { Pids::Node };

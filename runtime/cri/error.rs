@@ -12,9 +12,11 @@ use crate::container::release::RemoveError as ContainerRemoveError;
 use crate::container::seccomp::SeccompError;
 use crate::container::spec::SpecError;
 use crate::container::stop::StopError;
+use crate::events::Behind;
 use crate::exec::ExecError;
 use crate::host::HostError;
 use crate::network::bandwidth::BandwidthError;
+use crate::network::host_port::HostPortError;
 use crate::network::{NetnsError, NetworkError};
 use crate::sandbox::files::FileError;
 use crate::sandbox::init::InitError;
@@ -88,6 +90,9 @@ pub enum Error {
     /// CNI.
     #[error("cannot set up the pod's network")]
     Network(#[from] NetworkError),
+    /// Host ports.
+    #[error(transparent)]
+    HostPort(#[from] HostPortError),
     /// A network namespace.
     #[error("cannot set up the pod's network namespace")]
     Namespace(#[from] NetnsError),
@@ -162,6 +167,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A client that does not take what it is sent.
+    #[error(transparent)]
+    Behind(#[from] Behind),
     /// Work that ended without an answer.
     #[error(transparent)]
     Lost(#[from] Lost),
@@ -193,11 +201,14 @@ impl Error {
             Self::Precondition(_) | Self::Seccomp(_) => Code::FailedPrecondition,
             Self::Unimplemented(_) => Code::Unimplemented,
             Self::Unavailable(_) => Code::Unavailable,
+            // To be begun anew, with a list, and not just called again.
+            Self::Behind(_) => Code::Aborted,
             Self::Cgroup(error) => cgroup_code(error),
             Self::Network(NetworkError::NotConfigured(_)) => Code::Unavailable,
             Self::Network(NetworkError::Pod { .. }) => Code::InvalidArgument,
             Self::Namespace(NetnsError::NotANetworkSysctl(_) | NetnsError::Sysctl { .. }) => Code::InvalidArgument,
             Self::Ipc(IpcError::Sysctl { .. }) => Code::InvalidArgument,
+            Self::HostPort(HostPortError::Sctp(_) | HostPortError::Refused(_)) => Code::FailedPrecondition,
             Self::SandboxChange(sandbox::ChangeError::Transition(_)) => Code::FailedPrecondition,
             Self::ContainerChange(container::ChangeError::Transition(_)) => Code::FailedPrecondition,
             Self::Spec(error) => spec_code(error),
@@ -222,6 +233,7 @@ impl Error {
             Self::Code(CodeError::Compile { reason: CompileError::Rejected(_), .. }) => Code::FailedPrecondition,
             Self::Code(CodeError::Unknown { .. } | CodeError::Damaged { .. }) => Code::FailedPrecondition,
             Self::Network(_)
+            | Self::HostPort(_)
             | Self::Namespace(_)
             | Self::Ipc(_)
             | Self::Files(_)

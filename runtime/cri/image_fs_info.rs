@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::Error;
+use crate::metrics;
 use crate::proto::runtime::v1::{FilesystemIdentifier, FilesystemUsage, ImageFsInfoRequest, ImageFsInfoResponse, UInt64Value};
 use crate::state::Runtime;
 use crate::stats::layer::measure;
@@ -14,6 +15,7 @@ pub(super) async fn info(runtime: Arc<Runtime>, _: ImageFsInfoRequest) -> Result
         path: runtime.config.root.clone(),
         source,
     })?;
+    metrics::image_store(&runtime.images, images.used_bytes);
     let containers = runtime.config.root.join("containers");
     let measured = containers.clone();
     // Every inode below it, but not its own.

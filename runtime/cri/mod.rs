@@ -16,6 +16,7 @@ mod request_container;
 mod request_sandbox;
 mod runtime_service;
 mod service;
+mod stream_portions;
 #[cfg(test)]
 mod tests;
 
@@ -36,7 +37,9 @@ mod sandbox_status;
 mod sandbox_stop;
 mod sandbox_update;
 
+mod container_checkpoint;
 mod container_create;
+mod container_events;
 mod container_exec;
 mod container_exec_sync;
 mod container_list;

@@ -1,183 +1,128 @@
-//! What ListMetricDescriptors and ListPodSandboxMetrics tell, by the rules of those who read it.
+//! The daemon's own numbers over HTTP: that they are there where the configuration says so, and that they count what happens.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
-use crate::harness::guests::{PROBE, TRAP_UNREACHABLE};
-use crate::harness::image::Layered;
-use crate::harness::registry::Registry;
-use crate::harness::{Node, container, cri, until};
-use crate::network::{bridged, run};
+use crate::harness::guests::{FIRST_LINE, TRAP_UNREACHABLE};
+use crate::harness::http::{Answer, request};
+use crate::harness::wait::eventually;
+use crate::harness::{Node, Options, cri};
 
-/// What critest expects of every runtime, each with a value for a running pod.
-const EXPECTED: &str = "cpu_cfs_periods_total cpu_cfs_throttled_periods_total cpu_cfs_throttled_seconds_total \
-    cpu_system_seconds_total cpu_usage_seconds_total cpu_user_seconds_total file_descriptors fs_inodes_free fs_inodes_total \
-    fs_limit_bytes fs_usage_bytes last_seen memory_cache memory_failcnt memory_failures_total memory_kernel_usage \
-    memory_mapped_file memory_max_usage_bytes memory_rss memory_swap memory_usage_bytes memory_working_set_bytes \
-    network_receive_bytes_total network_receive_errors_total network_receive_packets_dropped_total \
-    network_receive_packets_total network_transmit_bytes_total network_transmit_errors_total \
-    network_transmit_packets_dropped_total network_transmit_packets_total oom_events_total processes sockets spec_cpu_period \
-    spec_cpu_shares spec_memory_limit_bytes spec_memory_swap_limit_bytes start_time_seconds threads threads_max";
+const ON: &str = "[metrics]\naddress = '127.0.0.1:0'\n";
 
-/// Those that it wants described, and that have a value only where the kernel counts by device.
-const WITHOUT_VALUE: &str = "blkio_device_usage_total fs_reads_bytes_total fs_reads_total fs_writes_bytes_total fs_writes_total";
-
-/// Those that depend on the kernel or on the container and need not be there.
-const OPTIONAL: &str = "pressure_cpu_stalled_seconds_total pressure_cpu_waiting_seconds_total pressure_io_stalled_seconds_total \
-    pressure_io_waiting_seconds_total pressure_memory_stalled_seconds_total pressure_memory_waiting_seconds_total spec_cpu_quota";
-
-fn names(list: &str) -> BTreeSet<String> {
-    list.split_whitespace().map(|name| format!("container_{name}")).collect()
+fn options() -> Options<'static> {
+    Options { config: ON, ..Default::default() }
 }
 
-fn descriptors(node: &Node) -> BTreeMap<String, Vec<String>> {
-    let described = node.client.list_metric_descriptors(Default::default()).expect("ListMetricDescriptors").descriptors;
-    let mut found = BTreeMap::new();
-    for descriptor in described {
-        assert!(!descriptor.help.is_empty() && !descriptor.label_keys.is_empty(), "{}", descriptor.name);
-        assert!(found.insert(descriptor.name.clone(), descriptor.label_keys).is_none(), "{} twice", descriptor.name);
-    }
-    found
+/// Where the daemon says that it serves them; of several starts the last.
+fn address(node: &Node) -> SocketAddr {
+    eventually("the metrics are served", || {
+        let log = node.daemon_log();
+        let line = log.lines().rev().find(|line| line.contains("serving metrics"))?;
+        line.split("address=").nth(1)?.split_whitespace().next()?.parse().ok()
+    })
 }
 
-fn all(node: &Node) -> Vec<cri::PodSandboxMetrics> {
-    node.client.list_pod_sandbox_metrics(Default::default()).expect("ListPodSandboxMetrics").pod_metrics
+fn scrape(node: &Node) -> Answer {
+    let answer = request(address(node), "GET", "/metrics", &[], &[]);
+    assert_eq!(answer.status, 200);
+    answer
 }
 
-/// The metrics of everybody, a line each.
-fn lines(pods: &[cri::PodSandboxMetrics]) -> impl Iterator<Item = &cri::Metric> {
-    pods.iter().flat_map(|pod| pod.metrics.iter().chain(pod.container_metrics.iter().flat_map(|of| &of.metrics)))
-}
-
-/// Values of one metric of a container.
-fn values(node: &Node, container: &str, name: &str) -> Vec<u64> {
-    let pods = all(node);
-    let of = pods.iter().flat_map(|pod| &pod.container_metrics).find(|metrics| metrics.container_id == container);
-    let of = of.expect("the container has metrics");
-    of.metrics.iter().filter(|metric| metric.name == name).map(|metric| metric.value.as_ref().expect("a value").value).collect()
-}
-
-fn value(node: &Node, container: &str, name: &str) -> u64 {
-    let found = values(node, container, name);
-    let [value] = found[..] else { panic!("one {name}, not {found:?}") };
-    value
+/// The value of a series, written as it is served; 0 where it is not there yet.
+fn value(node: &Node, series: &str) -> f64 {
+    let text = String::from_utf8(scrape(node).body).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.map_or(0.0, |value| value.parse().unwrap())
 }
 
 #[test]
-fn every_metric_is_described_and_has_a_value_for_a_running_pod() {
-    let Some(node) = bridged(&[PROBE]) else { return };
-    let pods = [run(&node, "web"), run(&node, "db")];
-    let mut ids = Vec::new();
-    for pod in &pods {
-        ids.push(node.launch(pod, &PROBE.container("main", &["write", "/file", "text", "+", "sleep", "forever"])));
-        ids.push(node.launch(pod, &PROBE.container("side", &["sleep", "forever"])));
-    }
-    let described = descriptors(&node);
-    let known: BTreeSet<String> = described.keys().cloned().collect();
-    let expected: BTreeSet<String> = names(EXPECTED).union(&names(WITHOUT_VALUE)).cloned().collect();
-    assert_eq!(expected.difference(&known).collect::<Vec<_>>(), Vec::<&String>::new(), "critest wants them described");
+fn metrics_are_served_in_openmetrics_only_where_they_are_asked_for() {
+    let Some(node) = Node::start_with(&options()) else { return };
+    let answer = scrape(&node);
+    assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text; version=1.0.0"));
+    let text = String::from_utf8(answer.body).unwrap();
+    assert!(text.ends_with("# EOF\n"));
+    assert!(text.contains(&format!("cri_wasm_build_info{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION"))), "{text}");
+    assert_eq!(request(address(&node), "GET", "/", &[], &[]).status, 404);
+    assert_eq!(request(address(&node), "POST", "/metrics", &[], &[]).status, 405);
+    node.finish();
+    let Some(silent) = Node::start() else { return };
+    assert!(!silent.daemon_log().contains("serving metrics"));
+    silent.finish();
+}
 
-    let pods = all(&node);
-    assert_eq!(pods.len(), 2);
-    let mut seen = BTreeSet::new();
-    for metric in lines(&pods) {
-        let keys = described.get(&metric.name).unwrap_or_else(|| panic!("{} is described", metric.name));
-        // The kubelet gives the whole scrape up for one of these.
-        assert_eq!(metric.label_values.len(), keys.len(), "{metric:?}");
-        assert!(seen.insert((metric.name.clone(), metric.label_values.clone())), "twice: {metric:?}");
-        assert!(metric.value.is_some(), "{metric:?}");
-    }
-    let may_lack: BTreeSet<String> = names(OPTIONAL).union(&names(WITHOUT_VALUE)).cloned().collect();
-    for pod in &pods {
-        let told: BTreeSet<String> = lines(std::slice::from_ref(pod)).map(|metric| metric.name.clone()).collect();
-        let lacking: Vec<_> = known.difference(&told).filter(|name| !may_lack.contains(*name)).collect();
-        assert!(lacking.is_empty(), "without a value: {lacking:?}");
-        let mut of: Vec<_> = pod.container_metrics.iter().map(|metrics| metrics.container_id.clone()).collect();
-        of.sort();
-        assert!(of.iter().all(|id| ids.contains(id)) && of.len() == 2);
-    }
-    let cpu = lines(&pods).find(|metric| metric.name == "container_cpu_usage_seconds_total").unwrap();
-    let labels: BTreeMap<_, _> = described[&cpu.name].iter().zip(&cpu.label_values).collect();
-    let label = |key: &str| labels[&key.to_owned()].as_str();
-    assert_eq!((label("namespace"), label("cpu")), ("suite", "total"));
-    assert!(["web", "db"].contains(&label("pod")) && ["main", "side"].contains(&label("container")), "{labels:?}");
-    assert!(label("image").contains("probe") && ids.contains(&label("name").to_owned()), "{labels:?}");
-
-    node.stop_pod(&pods[0].pod_sandbox_id).unwrap();
-    assert_eq!(all(&node).len(), 1, "only pods that are ready");
+#[test]
+fn a_life_of_a_pod_is_counted() {
+    let Some(node) = Node::with_options(&options(), &[FIRST_LINE, TRAP_UNREACHABLE]) else { return };
+    let pods = "cri_wasm_sandboxes{state=\"ready\"}";
+    let exited = "cri_wasm_containers{state=\"exited\"}";
+    assert_eq!((value(&node, pods), value(&node, exited)), (0.0, 0.0));
+    let pod = node.pod("counted");
+    assert_eq!(node.run(&pod, &FIRST_LINE.container("hello", &[])).status.exit_code, 0);
+    assert_eq!((value(&node, pods), value(&node, exited)), (1.0, 1.0));
+    assert_eq!(value(&node, "cri_wasm_containers{state=\"running\"}"), 0.0);
+    assert_eq!(value(&node, "cri_wasm_guests_exited_total{reason=\"Completed\"}"), 1.0);
+    node.run(&pod, &TRAP_UNREACHABLE.container("trap", &[]));
+    assert_eq!(value(&node, "cri_wasm_guests_exited_total{reason=\"Trap\"}"), 1.0);
+    assert_eq!(value(&node, exited), 2.0);
+    assert_eq!(value(&node, "cri_wasm_guests_started_total"), 2.0);
+    assert_eq!(value(&node, "cri_wasm_guest_launch_duration_seconds_count"), 2.0);
+    assert_eq!(value(&node, "cri_wasm_rpcs_total{method=\"RunPodSandbox\",code=\"OK\"}"), 1.0);
+    assert_eq!(value(&node, "cri_wasm_rpc_duration_seconds_count{method=\"StartContainer\"}"), 2.0);
+    assert_eq!(value(&node, "cri_wasm_rpcs_in_flight"), 0.0);
+    assert_eq!(value(&node, "cri_wasm_supervisor_up"), 1.0);
+    assert!(value(&node, "cri_wasm_record_commits_total") >= 4.0);
+    assert!(value(&node, "process_resident_memory_bytes") > 1e6);
+    assert!(value(&node, "process_open_fds") > 3.0);
+    assert!(node.pod_status("none").is_err());
+    assert_eq!(value(&node, "cri_wasm_rpcs_total{method=\"PodSandboxStatus\",code=\"NotFound\"}"), 1.0);
+    node.remove_pod(&pod.id).unwrap();
+    assert_eq!((value(&node, pods), value(&node, exited)), (0.0, 0.0));
+    eventually("the mirror has everything", || (value(&node, "cri_wasm_record_mirror_pending") == 0.0).then_some(()));
+    assert_eq!(value(&node, "cri_wasm_record_mirror_lag_seconds"), 0.0);
     node.finish();
 }
 
 #[test]
-fn metrics_of_a_container_are_its_own() {
-    let Some(node) = Node::with(&[PROBE]) else { return };
-    let pod = node.pod("web");
-    let mut config = PROBE.container("main", &["eat-memory", "20M"]);
-    config.linux.as_mut().unwrap().resources = Some(cri::LinuxContainerResources {
-        memory_limit_in_bytes: 256 << 20,
-        cpu_shares: 512,
-        cpu_quota: 50_000,
-        cpu_period: 100_000,
-        ..Default::default()
-    });
-    let id = node.launch(&pod, &config);
-    node.wait_stdout(&id, "ate 20971520 bytes\n");
-    assert_eq!(value(&node, &id, "container_spec_memory_limit_bytes"), 256 << 20);
-    assert_eq!(value(&node, &id, "container_spec_cpu_shares"), 512);
-    assert_eq!(value(&node, &id, "container_spec_cpu_quota"), 50_000);
-    assert_eq!(value(&node, &id, "container_spec_cpu_period"), 100_000);
-    assert!(value(&node, &id, "container_memory_max_usage_bytes") >= 20 << 20);
-    assert_eq!(value(&node, &id, "container_processes"), 1);
-    assert!(value(&node, &id, "container_threads") >= 1);
-    assert!(value(&node, &id, "container_file_descriptors") >= 3);
-    assert!(value(&node, &id, "container_sockets") >= 1, "its control socket");
-    assert_eq!(value(&node, &id, "container_oom_events_total"), 0);
-    let started = u64::try_from(node.status(&id).started_at).unwrap() / 1_000_000_000;
-    assert_eq!(value(&node, &id, "container_start_time_seconds"), started);
-    assert_eq!(values(&node, &id, "container_memory_failures_total").len(), 2);
+fn pulls_and_code_are_counted_and_the_store_is_measured() {
+    let Some(node) = Node::with_options(&options(), &[FIRST_LINE]) else { return };
+    assert_eq!(value(&node, "cri_wasm_pulls_total{result=\"ok\"}"), 1.0);
+    assert_eq!(value(&node, "cri_wasm_compiles_total{result=\"ok\"}"), 1.0);
+    assert_eq!(value(&node, "cri_wasm_code_lookups_total{result=\"miss\"}"), 1.0);
+    let received = value(&node, "cri_wasm_pull_received_bytes_total");
+    assert!(received > 100.0, "{received}");
+    eventually("the store is measured after a pull", || (value(&node, "cri_wasm_image_store_bytes") > received).then_some(()));
+    assert_eq!(value(&node, "cri_wasm_images"), 1.0);
+    assert!(node.pull("127.0.0.1:1/nobody:1").is_err());
+    assert_eq!(value(&node, "cri_wasm_pulls_total{result=\"error\"}"), 1.0);
+    let pod = node.pod("again");
+    node.run(&pod, &FIRST_LINE.container("hello", &[]));
+    // One of CreateContainer, which looks what it is, and one of StartContainer.
+    assert_eq!(value(&node, "cri_wasm_code_lookups_total{result=\"hit\"}"), 2.0);
+    assert_eq!(value(&node, "cri_wasm_code_lookups_total{result=\"miss\"}"), 1.0);
     node.finish();
 }
 
 #[test]
-fn linear_memory_instances_and_traps_of_guests_are_counted() {
-    let Some(mut node) = Node::with(&[PROBE, TRAP_UNREACHABLE]) else { return };
-    let pod = node.pod("wasm");
-    let small = node.launch(&pod, &PROBE.container("small", &["sleep", "forever"]));
-    let large = node.launch(&pod, &PROBE.container("large", &["eat-memory", "20M"]));
-    node.wait_stdout(&large, "ate 20971520 bytes\n");
-    let memory = |node: &Node, id: &str| value(node, id, "container_wasm_linear_memory_bytes");
-    assert!((20 << 20..40 << 20).contains(&memory(&node, &large)), "{}", memory(&node, &large));
-    let first = memory(&node, &small);
-    assert!(first > 0 && first < 20 << 20 && first.is_multiple_of(65_536), "{first}");
-    assert!(value(&node, &small, "container_wasm_table_elements") > 0, "Rust has a table of functions");
-    // What its own process said is there for another daemon, too.
+fn objects_that_a_restarted_daemon_finds_are_counted_again() {
+    let Some(mut node) = Node::start_with(&options()) else { return };
+    let pod = node.pod("kept");
     node.restart_daemon();
-    assert_eq!(memory(&node, &small), first);
+    eventually("the new daemon serves them", || (node.daemon_log().matches("serving metrics").count() == 2).then_some(()));
+    assert_eq!(value(&node, "cri_wasm_sandboxes{state=\"ready\"}"), 1.0);
+    assert_eq!(value(&node, "cri_wasm_rpcs_total{method=\"RunPodSandbox\",code=\"OK\"}"), 0.0);
+    node.stop_pod(&pod.id).unwrap();
+    assert_eq!(value(&node, "cri_wasm_sandboxes{state=\"not_ready\"}"), 1.0);
+    node.finish();
+}
 
-    let image = Layered::new().file("/bin/probe", &PROBE.wasm().unwrap()).env(&["PATH=/bin"]).build();
-    let registry = Registry::shared().unwrap();
-    registry.push("metrics/tools", "1", &image);
-    node.pull(&registry.reference("metrics/tools:1")).unwrap();
-    let config = container(&registry.reference("metrics/tools:1"), "tools", &["probe", "sleep", "forever"]);
-    let tools = node.launch(&pod, &config);
-    let instances = || value(&node, &tools, "container_wasm_instances");
-    assert_eq!(instances(), 1);
-    std::thread::scope(|scope| {
-        let command = scope.spawn(|| node.try_exec(&tools, &["probe", "sleep", "forever"], 3));
-        until("the command is counted", || instances() == 2);
-        assert!(command.join().unwrap().is_err(), "it takes too long");
-    });
-    until("it has ended", || instances() == 1);
-
-    let mut crash = TRAP_UNREACHABLE.container("crash", &[]);
-    for attempt in 0..2 {
-        crash.metadata.as_mut().unwrap().attempt = attempt;
-        let ended = node.run(&pod, &crash);
-        assert_eq!(ended.status.reason, "Trap");
-    }
-    let mut running = PROBE.container("crash", &["sleep", "forever"]);
-    running.metadata.as_mut().unwrap().attempt = 2;
-    let running = node.launch(&pod, &running);
-    assert_eq!(value(&node, &running, "container_wasm_traps_total"), 2);
-    assert_eq!(value(&node, &small, "container_wasm_traps_total"), 0);
+#[test]
+fn a_port_that_is_taken_keeps_no_pod_from_running() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = format!("[metrics]\naddress = '{}'\n", taken.local_addr().unwrap());
+    let Some(node) = Node::start_with(&Options { config: &config, ..Default::default() }) else { return };
+    node.pod("runs");
+    eventually("it is told", || node.daemon_log().contains("metrics are not served").then_some(()));
+    node.client.version(cri::VersionRequest::default()).unwrap();
     node.finish();
 }

@@ -13,6 +13,8 @@ use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status};
 
+use super::wait::PATIENCE;
+
 /// No call of the suites takes longer than this.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -51,12 +53,25 @@ impl Client {
         Q: prost::Message + 'static,
         A: prost::Message + Default + 'static,
     {
+        self.call_with(path, &[], request)
+    }
+
+    /// A unary call with these headers.
+    pub fn call_with<Q, A>(&self, path: &'static str, headers: &[(&'static str, &str)], request: Q) -> Result<A, Status>
+    where
+        Q: prost::Message + 'static,
+        A: prost::Message + Default + 'static,
+    {
+        let mut request = within(DEADLINE, request);
+        for (name, value) in headers {
+            request.metadata_mut().insert(*name, value.parse().expect("a header"));
+        }
         let mut grpc = tonic::client::Grpc::new(self.channel.clone());
         executor().block_on(async {
             grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
             let codec = tonic_prost::ProstCodec::<Q, A>::default();
             let path = tonic::codegen::http::uri::PathAndQuery::from_static(path);
-            Ok(grpc.unary(within(DEADLINE, request), path, codec).await?.into_inner())
+            Ok(grpc.unary(request, path, codec).await?.into_inner())
         })
     }
 }
@@ -70,6 +85,26 @@ impl Client {
     ) -> Result<cri::RunPodSandboxResponse, Status> {
         let mut service = self.runtime.clone();
         executor().block_on(async { Ok(service.run_pod_sandbox(within(deadline, request)).await?.into_inner()) })
+    }
+
+    /// CreateContainer for a caller that gives up after a while.
+    pub fn create_container_within(
+        &self,
+        deadline: Duration,
+        request: cri::CreateContainerRequest,
+    ) -> Result<cri::CreateContainerResponse, Status> {
+        let mut service = self.runtime.clone();
+        executor().block_on(async { Ok(service.create_container(within(deadline, request)).await?.into_inner()) })
+    }
+
+    /// StopContainer for a caller that gives up after a while.
+    pub fn stop_container_within(
+        &self,
+        deadline: Duration,
+        request: cri::StopContainerRequest,
+    ) -> Result<cri::StopContainerResponse, Status> {
+        let mut service = self.runtime.clone();
+        executor().block_on(async { Ok(service.stop_container(within(deadline, request)).await?.into_inner()) })
     }
 
     /// PullImage for a caller that gives up after a while.
@@ -87,6 +122,47 @@ fn within<T>(deadline: Duration, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(deadline);
     request
+}
+
+/// The messages of a call that answers with many.
+#[derive(Debug)]
+pub struct Messages<T>(tonic::Streaming<T>);
+
+impl<T> Messages<T> {
+    /// The next one, or how the call ended: `Ok(None)` is its regular end.
+    pub fn next(&mut self) -> Result<Option<T>, Status> {
+        executor().block_on(async {
+            match tokio::time::timeout(PATIENCE, self.0.message()).await {
+                Ok(message) => message,
+                Err(_) => panic!("no message came within {PATIENCE:?}"),
+            }
+        })
+    }
+
+    /// All of them up to the end.
+    pub fn all(mut self) -> Result<Vec<T>, Status> {
+        std::iter::from_fn(|| self.next().transpose()).collect()
+    }
+}
+
+macro_rules! streams {
+    ($($service:ident.$name:ident($request:ident) -> $response:ident;)*) => {
+        impl Client {
+            $(
+                pub fn $name(&self, request: cri::$request) -> Result<Messages<cri::$response>, Status> {
+                    let mut service = self.$service.clone();
+                    executor().block_on(async { Ok(Messages(service.$name(request).await?.into_inner())) })
+                }
+            )*
+        }
+    };
+}
+
+streams! {
+    runtime.get_container_events(GetEventsRequest) -> ContainerEventResponse;
+    runtime.stream_pod_sandboxes(StreamPodSandboxesRequest) -> StreamPodSandboxesResponse;
+    runtime.stream_containers(StreamContainersRequest) -> StreamContainersResponse;
+    images.stream_images(StreamImagesRequest) -> StreamImagesResponse;
 }
 
 macro_rules! calls {
