@@ -156,6 +156,13 @@ impl RuntimeService for Service {
         self.call("ListPodSandboxMetrics", Kind::Reads, request, sandbox_metrics_list::list).await
     }
 
+    async fn stream_pod_sandbox_metrics(
+        &self,
+        request: Request<cri::StreamPodSandboxMetricsRequest>,
+    ) -> Result<Response<Messages<cri::StreamPodSandboxMetricsResponse>>, Status> {
+        self.stream("StreamPodSandboxMetrics", request, sandbox_metrics_list::stream).await
+    }
+
     async fn update_container_resources(
         &self,
         request: Request<cri::UpdateContainerResourcesRequest>,
