@@ -144,6 +144,8 @@ calls! {
     runtime.remove_container(RemoveContainerRequest) -> RemoveContainerResponse;
     runtime.list_containers(ListContainersRequest) -> ListContainersResponse;
     runtime.list_container_stats(ListContainerStatsRequest) -> ListContainerStatsResponse;
+    runtime.list_pod_sandbox_stats(ListPodSandboxStatsRequest) -> ListPodSandboxStatsResponse;
+    runtime.list_pod_sandbox_metrics(ListPodSandboxMetricsRequest) -> ListPodSandboxMetricsResponse;
     runtime.exec_sync(ExecSyncRequest) -> ExecSyncResponse;
     runtime.container_status(ContainerStatusRequest) -> ContainerStatusResponse;
     images.pull_image(PullImageRequest) -> PullImageResponse;

@@ -31,7 +31,7 @@ const fn of_all(name: &'static str, unit: &'static str, goal: Option<f64>) -> Ro
     Row { name, unit, goal, of_all: true }
 }
 
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 18] = [
     per_pod("memory of a pod, PSS of all its processes", Some(0.5)),
     per_pod("memory of a pod, charged to its cgroups", None),
     per_pod("memory of a pod, less MemAvailable", None),
@@ -40,6 +40,12 @@ const ROWS: [Row; 12] = [
     of_all("daemon and supervisor, PSS", "MB", None),
     of_all("CPU of a core, nobody asks", "%", None),
     of_all("CPU of a core, a kubelet asks", "%", Some(2.0)),
+    of_all("ListContainerStats", "ms", Some(5.0)),
+    of_all("ListPodSandboxStats", "ms", Some(5.0)),
+    of_all("ListPodSandboxMetrics", "ms", None),
+    of_all("ListContainers", "ms", None),
+    of_all("ListPodSandbox", "ms", None),
+    of_all("Status", "ms", None),
     of_all("daemon killed, until all are listed again", "ms", None),
     per_pod("more pods: memory of a pod, less MemAvailable", None),
     of_all("more pods: ListPodSandbox", "ms", None),
@@ -168,6 +174,12 @@ fn measure_idle(node: &mut Node, sizes: &Sizes, pods: &mut Vec<Pod>) -> anyhow::
         asked.refused
     );
 
+    let Some(pod) = pods.first() else { bail!("no pods") };
+    let lists =
+        ["ListContainerStats", "ListPodSandboxStats", "ListPodSandboxMetrics", "ListContainers", "ListPodSandbox", "Status"];
+    for name in lists {
+        cells.push(repeat(node, name, pod, sizes.reads));
+    }
     let restarts: anyhow::Result<Vec<f64>> = (0..sizes.restarts).map(|_| restart(node, count)).collect();
     cells.push(Cell::of(restarts?));
 
@@ -175,15 +187,19 @@ fn measure_idle(node: &mut Node, sizes: &Sizes, pods: &mut Vec<Pod>) -> anyhow::
     cells.push(Cell::Single(each(HostMemory::look()?.taken_since(&before), pods.len())));
     let Some(pod) = pods.first() else { bail!("no pods") };
     for name in ["ListPodSandbox", "ListContainers"] {
-        let mut samples = Vec::new();
-        for _ in 0..sizes.reads {
-            let begin = Instant::now();
-            read(node, name, pod)?;
-            samples.push(millis(begin.elapsed()));
-        }
-        cells.push(Cell::of(samples));
+        cells.push(repeat(node, name, pod, sizes.reads));
     }
     Ok((cells, note))
+}
+
+/// A call that only reads, again and again. One that the runtime does not have is a cell that says so.
+fn repeat(node: &Node, name: &str, pod: &Pod, times: usize) -> Cell {
+    let sample = || {
+        let begin = Instant::now();
+        read(node, name, pod).map(|()| millis(begin.elapsed()))
+    };
+    let samples: anyhow::Result<Vec<f64>> = (0..times).map(|_| sample()).collect();
+    samples.map_or_else(|_| Cell::Missing("refused".to_owned()), Cell::of)
 }
 
 /// In batches, as one at a time would take the peer minutes.

@@ -5,11 +5,13 @@
 
 mod answer_container;
 mod answer_image;
+mod answer_metrics;
 mod answer_sandbox;
 mod answer_stats;
 pub mod error;
 mod filter;
 mod image_service;
+mod metric;
 mod request_container;
 mod request_sandbox;
 mod runtime_service;
@@ -22,7 +24,10 @@ mod runtime_config;
 mod runtime_status;
 mod runtime_version;
 
+mod metric_descriptors;
+
 mod sandbox_list;
+mod sandbox_metrics_list;
 mod sandbox_port_forward;
 mod sandbox_remove;
 mod sandbox_run;

@@ -6,8 +6,9 @@ use super::service::{Kind, Messages, Service};
 use super::{
     container_checkpoint, container_create, container_events, container_exec, container_exec_sync, container_list,
     container_log_reopen, container_remove, container_start, container_stats, container_stats_list, container_status,
-    container_stop, container_update, runtime_config, runtime_status, runtime_version, sandbox_list, sandbox_port_forward,
-    sandbox_remove, sandbox_run, sandbox_stats, sandbox_stats_list, sandbox_status, sandbox_stop, sandbox_update,
+    container_stop, container_update, metric_descriptors, runtime_config, runtime_status, runtime_version, sandbox_list,
+    sandbox_metrics_list, sandbox_port_forward, sandbox_remove, sandbox_run, sandbox_stats, sandbox_stats_list, sandbox_status,
+    sandbox_stop, sandbox_update,
 };
 use crate::proto::runtime::v1 as cri;
 use crate::proto::runtime::v1::runtime_service_server::RuntimeService;
@@ -113,20 +114,6 @@ impl RuntimeService for Service {
         self.call("ListContainers", Kind::Reads, request, container_list::list).await
     }
 
-    async fn update_container_resources(
-        &self,
-        request: Request<cri::UpdateContainerResourcesRequest>,
-    ) -> Result<Response<cri::UpdateContainerResourcesResponse>, Status> {
-        self.call("UpdateContainerResources", Kind::Changes, request, container_update::update).await
-    }
-
-    async fn update_pod_sandbox_resources(
-        &self,
-        request: Request<cri::UpdatePodSandboxResourcesRequest>,
-    ) -> Result<Response<cri::UpdatePodSandboxResourcesResponse>, Status> {
-        self.call("UpdatePodSandboxResources", Kind::Changes, request, sandbox_update::update).await
-    }
-
     async fn container_stats(
         &self,
         request: Request<cri::ContainerStatsRequest>,
@@ -153,6 +140,41 @@ impl RuntimeService for Service {
         request: Request<cri::ListPodSandboxStatsRequest>,
     ) -> Result<Response<cri::ListPodSandboxStatsResponse>, Status> {
         self.call("ListPodSandboxStats", Kind::Reads, request, sandbox_stats_list::list).await
+    }
+
+    async fn list_metric_descriptors(
+        &self,
+        request: Request<cri::ListMetricDescriptorsRequest>,
+    ) -> Result<Response<cri::ListMetricDescriptorsResponse>, Status> {
+        self.call("ListMetricDescriptors", Kind::Reads, request, metric_descriptors::list).await
+    }
+
+    async fn list_pod_sandbox_metrics(
+        &self,
+        request: Request<cri::ListPodSandboxMetricsRequest>,
+    ) -> Result<Response<cri::ListPodSandboxMetricsResponse>, Status> {
+        self.call("ListPodSandboxMetrics", Kind::Reads, request, sandbox_metrics_list::list).await
+    }
+
+    async fn stream_pod_sandbox_metrics(
+        &self,
+        request: Request<cri::StreamPodSandboxMetricsRequest>,
+    ) -> Result<Response<Messages<cri::StreamPodSandboxMetricsResponse>>, Status> {
+        self.stream("StreamPodSandboxMetrics", request, sandbox_metrics_list::stream).await
+    }
+
+    async fn update_container_resources(
+        &self,
+        request: Request<cri::UpdateContainerResourcesRequest>,
+    ) -> Result<Response<cri::UpdateContainerResourcesResponse>, Status> {
+        self.call("UpdateContainerResources", Kind::Changes, request, container_update::update).await
+    }
+
+    async fn update_pod_sandbox_resources(
+        &self,
+        request: Request<cri::UpdatePodSandboxResourcesRequest>,
+    ) -> Result<Response<cri::UpdatePodSandboxResourcesResponse>, Status> {
+        self.call("UpdatePodSandboxResources", Kind::Changes, request, sandbox_update::update).await
     }
 
     async fn reopen_container_log(

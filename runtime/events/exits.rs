@@ -32,6 +32,12 @@ fn ended(runtime: &Arc<Runtime>, guest: &str, record: ExitRecord) {
         tracing::debug!(guest, "a guest without a container has ended");
         return;
     };
+    let metadata = container.metadata();
+    if record.reason == "Trap"
+        && let Ok(sandbox) = runtime.sandboxes.find(metadata.sandbox.as_str())
+    {
+        sandbox.stats.trapped(&metadata.config.name);
+    }
     apply(runtime, &container, record.into());
     // What was run in it besides ends with it, also where there is no cgroup to end it by.
     for process in runtime.execs.of(guest) {

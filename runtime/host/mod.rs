@@ -27,8 +27,8 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 use wasm_host::exit_record::{self, Directory};
 use wasm_host::protocol::{
-    self, DescriptorKind, ExitRecord, GuestControl, GuestSpec, Launch, PidNamespace, ReopenLog, Resize, Tap, guest_control,
-    reply, request,
+    self, DescriptorKind, ExitRecord, GuestControl, GuestSpec, GuestUsage, Launch, PidNamespace, ReopenLog, Resize, Tap,
+    guest_control, reply, request,
 };
 
 use crate::cgroup::Cgroup;
@@ -241,6 +241,11 @@ impl Host {
     pub fn look(&self, guest: &str) -> Option<Process> {
         let exit_record::Seen::Started(started, _) = self.0.guests.seen(guest) else { return None };
         Some(Process::from(started)).filter(Process::is_alive)
+    }
+
+    /// What a running guest says it uses.
+    pub fn usage(&self, guest: &str) -> Option<GuestUsage> {
+        self.0.guests.read_usage(guest)
     }
 
     /// Sends a signal; a process that has ended is no error.

@@ -18,6 +18,10 @@ const MAX_TEXT: usize = 64 * 1024;
 /// What one system call reads at most: any control file at once.
 const CHUNK: usize = 16 * 1024;
 
+/// A list over many objects comes in pieces of at most a page, and a piece ends early only where the next object would not fit. So
+/// less than this is the whole file; no object's line is as long.
+const SURELY_ALL: usize = 2048;
+
 /// Upper bound of descriptors that are kept, whatever the process may open.
 const MAX_KEPT: u64 = 100_000;
 
@@ -94,11 +98,10 @@ impl Kept {
             read = self.open_and_read(buffer);
         }
         self.absent = matches!(read, Err(Errno::NOENT | Errno::OPNOTSUPP));
-        read.ok()?;
-        std::str::from_utf8(buffer).ok()
+        std::str::from_utf8(buffer.get(..read.ok()?)?).ok()
     }
 
-    fn open_and_read(&mut self, buffer: &mut Vec<u8>) -> Result<(), Errno> {
+    fn open_and_read(&mut self, buffer: &mut Vec<u8>) -> Result<usize, Errno> {
         let file = rustix::fs::open(&self.path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         let read = read_all(&file, buffer);
         if read.is_ok() {
@@ -108,25 +111,22 @@ impl Kept {
     }
 }
 
-/// Reads from the start to the end. A file that is longer than [`MAX_TEXT`] is cut.
-fn read_all(file: &OwnedFd, buffer: &mut Vec<u8>) -> Result<(), Errno> {
+/// Reads from the start to the end; tells the length. A file that is longer than [`MAX_TEXT`] is cut. The buffer only ever grows:
+/// what lies behind the length is left over.
+fn read_all(file: &OwnedFd, buffer: &mut Vec<u8>) -> Result<usize, Errno> {
     let mut length = 0;
     loop {
-        buffer.resize(length + CHUNK, 0);
+        if buffer.len() < length + CHUNK {
+            buffer.resize(length + CHUNK, 0);
+        }
         let Some(rest) = buffer.get_mut(length..) else { return Err(Errno::NOMEM) };
         let count = match rustix::io::pread(file, rest, u64::try_from(length).unwrap_or(u64::MAX)) {
             Err(Errno::INTR) => continue,
-            Err(error) => {
-                buffer.clear();
-                return Err(error);
-            }
-            Ok(count) => count,
+            count => count?,
         };
         length += count;
-        // A list over many objects comes in pieces of a page; only an empty piece is its end.
-        if count == 0 || length >= MAX_TEXT {
-            buffer.truncate(length);
-            return Ok(());
+        if count == 0 || length < SURELY_ALL || length >= MAX_TEXT {
+            return Ok(length);
         }
     }
 }
@@ -188,6 +188,6 @@ mod tests {
         assert_eq!(Kept::new(path.clone(), &Budget::of(9)).read(&mut buffer), Some(text.as_str()));
         std::fs::write(&path, text.repeat(9)).unwrap();
         let cut = Kept::new(path, &Budget::of(9)).read(&mut buffer).unwrap().len();
-        assert!((MAX_TEXT..MAX_TEXT + CHUNK).contains(&cut), "{cut}");
+        assert!((MAX_TEXT..=MAX_TEXT + CHUNK).contains(&cut), "{cut}");
     }
 }

@@ -6,11 +6,14 @@
 //! | processors at present | two samples of those who asked ([`rate`]) |
 //! | the writable layer | a walk that is at most ten seconds old ([`layer`]) |
 //! | the network | `/proc/net/dev` of the pod's namespace ([`pod`]) |
+//! | what only metrics tell | files that are opened when they are asked for ([`detail`], [`filesystem`]) |
 //!
 //! The files that every call reads stay open ([`kept`]): for 300 groups with three files each that takes 1 ms in the place of 5.
 //! They belong to the container or sandbox and are closed with its end. Everything here blocks for microseconds and is called on
 //! a thread for blocking work; [`containers`] and [`sandboxes`] see to that.
 
+pub mod detail;
+pub mod filesystem;
 pub mod group;
 #[cfg(test)]
 mod group_tests;
@@ -22,12 +25,14 @@ mod rate;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::cgroup::Version;
 use crate::container::{self, Container, ContainerState};
 use crate::sandbox::Sandbox;
 use crate::state::{Lost, Runtime};
+use detail::{Detail, WasmUsage};
+use filesystem::Filesystem;
 use group::{GroupUsage, Meter};
 use kept::Budget;
 use layer::{Layer, LayerUsage};
@@ -39,11 +44,13 @@ pub struct Stats {
     budget: Arc<Budget>,
     /// Layers are walked by one thread at a time.
     walking: AtomicBool,
+    /// What the writable layers' file system is mounted from, once somebody asked.
+    device: OnceLock<String>,
 }
 
 impl Default for Stats {
     fn default() -> Self {
-        Self { budget: Budget::of_process(), walking: AtomicBool::new(false) }
+        Self { budget: Budget::of_process(), walking: AtomicBool::new(false), device: OnceLock::new() }
     }
 }
 
@@ -122,6 +129,50 @@ pub async fn sandboxes(runtime: &Arc<Runtime>, sandboxes: Vec<Arc<Sandbox>>) -> 
         measured
     })
     .await
+}
+
+/// A pod with what it uses, and more about each of its containers in turn.
+pub type DetailedPod = (Arc<Sandbox>, PodUsage, Vec<Detail>);
+
+/// All that metrics tell.
+#[derive(Debug)]
+pub struct DetailedPods {
+    /// The pods.
+    pub pods: Vec<DetailedPod>,
+    /// Where their writable layers lie.
+    pub filesystem: Filesystem,
+}
+
+/// Measures sandboxes with their running containers, and what only metrics tell of these.
+///
+/// # Errors
+/// The daemon is ending.
+pub async fn sandboxes_in_detail(runtime: &Arc<Runtime>, asked: Vec<Arc<Sandbox>>) -> Result<DetailedPods, Lost> {
+    let measured = sandboxes(runtime, asked).await?;
+    blocking(runtime, move |runtime| {
+        let root = &runtime.config.root;
+        let device = runtime.stats.device.get_or_init(|| filesystem::device(root));
+        let detailed = |(sandbox, usage): (Arc<Sandbox>, PodUsage)| {
+            let details = usage.containers.iter().map(|(container, _)| in_detail(runtime, container)).collect();
+            (sandbox, usage, details)
+        };
+        DetailedPods { pods: measured.into_iter().map(detailed).collect(), filesystem: Filesystem::of(root, device) }
+    })
+    .await
+}
+
+fn in_detail(runtime: &Runtime, container: &Container) -> Detail {
+    let guest = container.id().as_str();
+    let pid = container.status().process.map(|process| process.pid);
+    let commands = u64::try_from(runtime.execs.of(guest).len()).unwrap_or(u64::MAX);
+    let usage = runtime.host.usage(guest).unwrap_or_default();
+    let mut detail = Detail::read(runtime.cgroup_of(container).as_ref(), runtime.cgroups.version(), pid);
+    detail.wasm = WasmUsage {
+        instances: commands.saturating_add(1),
+        memory_bytes: usage.memory_bytes,
+        table_elements: usage.table_elements,
+    };
+    detail
 }
 
 /// Measures one container.

@@ -1,5 +1,6 @@
 //! What a pod uses as a whole: its control group, its network, and its containers.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -16,7 +17,11 @@ use crate::state::Runtime;
 
 /// What is measured of one sandbox; part of it.
 #[derive(Debug, Default)]
-pub struct OfSandbox(Mutex<Open>);
+pub struct OfSandbox {
+    open: Mutex<Open>,
+    /// By name of the container. As many as the pod has names of containers.
+    traps: Mutex<BTreeMap<String, u64>>,
+}
 
 #[derive(Debug, Default)]
 struct Open {
@@ -32,8 +37,18 @@ impl OfSandbox {
         *self.lock() = Open::default();
     }
 
+    /// A guest of the container of this name has trapped.
+    pub fn trapped(&self, container: &str) {
+        *self.traps.lock().unwrap_or_else(PoisonError::into_inner).entry(container.to_owned()).or_default() += 1;
+    }
+
+    /// How often that has happened since the pod was made, or the daemon was started.
+    pub fn traps(&self, container: &str) -> u64 {
+        self.traps.lock().unwrap_or_else(PoisonError::into_inner).get(container).copied().unwrap_or(0)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Open> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

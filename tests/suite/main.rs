@@ -30,6 +30,7 @@ mod exec_sync;
 mod exit;
 mod files;
 mod log;
+mod pod_metrics;
 mod procfs;
 mod resources;
 mod security;

@@ -3,7 +3,7 @@
 //! ```text
 //!            supervisor, before the guest's code runs        guest process, at its end         supervisor, when it has reaped
 //!   .run     pid, start ticks, start time
-//!   .outcome                                                 exit code, reason, message
+//!   .outcome                                                 what it uses; at its end: exit code, reason, message
 //!   .exit                                                                                      the joined record
 //!   .ctl     datagram socket that the guest listens on; the daemon sends the new log there
 //! ```
@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use prost::Message;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-use crate::protocol::{ExitRecord, Outcome, Started};
+use crate::protocol::{ExitRecord, GuestUsage, Outcome, Started};
 
 /// Longest file read back: a record is at most a message of 4 KiB and a few numbers.
 const MAX_FILE: usize = 64 * 1024;
@@ -70,6 +70,12 @@ impl Directory {
         let bytes = self.read(guest, "outcome").ok()?;
         // An empty file decodes as an empty message; a real outcome always has a reason.
         Outcome::decode(bytes.as_slice()).ok().filter(|outcome| !outcome.reason.is_empty())
+    }
+
+    /// What a guest that runs says it uses. `None`: it has ended, or was started by a supervisor that did not ask.
+    pub fn read_usage(&self, guest: &str) -> Option<GuestUsage> {
+        let bytes = self.read(guest, "outcome").ok()?;
+        Outcome::decode(bytes.as_slice()).ok()?.usage
     }
 
     /// All that is known of a guest.
@@ -160,7 +166,12 @@ mod tests {
         let started = Started { pid: 12, start_ticks: 34, started_at: 56 };
         directory.write_started("a", &started).unwrap();
         assert_eq!(directory.seen("a"), Seen::Started(started, None));
-        let outcome = Outcome { exit_code: 3, reason: "Error".into(), message: String::new(), finished_at: 9 };
+        let usage = GuestUsage { memory_bytes: Some(65_536), table_elements: Some(0) };
+        let running = Outcome { usage: Some(usage), ..Outcome::default() };
+        std::fs::write(place.path().join("a.outcome"), running.encode_to_vec()).unwrap();
+        assert_eq!(directory.read_usage("a"), Some(usage));
+        assert_eq!(directory.seen("a"), Seen::Started(started, None), "what it uses is no end");
+        let outcome = Outcome { exit_code: 3, reason: "Error".into(), finished_at: 9, ..Outcome::default() };
         std::fs::write(place.path().join("a.outcome"), outcome.encode_to_vec()).unwrap();
         assert_eq!(directory.seen("a"), Seen::Started(started, Some(outcome)));
         let record = ExitRecord { exit_code: 3, reason: "Error".into(), ..ExitRecord::default() };

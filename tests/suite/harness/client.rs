@@ -209,6 +209,7 @@ calls! {
     runtime.list_pod_sandbox_stats(ListPodSandboxStatsRequest) -> ListPodSandboxStatsResponse;
     runtime.checkpoint_container(CheckpointContainerRequest) -> CheckpointContainerResponse;
     runtime.list_metric_descriptors(ListMetricDescriptorsRequest) -> ListMetricDescriptorsResponse;
+    runtime.list_pod_sandbox_metrics(ListPodSandboxMetricsRequest) -> ListPodSandboxMetricsResponse;
     images.pull_image(PullImageRequest) -> PullImageResponse;
     images.image_status(ImageStatusRequest) -> ImageStatusResponse;
     images.list_images(ListImagesRequest) -> ListImagesResponse;

@@ -22,7 +22,14 @@ const EVENTS_PER_TICK: usize = 64;
 pub(super) const CALL_BYTES: usize = 1 << 32;
 
 /// Runs `code` to its end. Calls `ready` right before the guest's own code begins.
-pub(super) fn run(prepared: &Prepared, code: Code, mut context: WasiCtxBuilder, facts: Facts, ready: impl FnOnce()) -> Ending {
+pub(super) fn run(
+    prepared: &Prepared,
+    code: Code,
+    mut context: WasiCtxBuilder,
+    facts: Facts,
+    growth: Growth,
+    ready: impl FnOnce(),
+) -> Ending {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -36,11 +43,11 @@ pub(super) fn run(prepared: &Prepared, code: Code, mut context: WasiCtxBuilder, 
     };
     let ending = match code {
         Code::Module(module) => {
-            let state = ModuleState::new(context.build_p1());
+            let state = ModuleState::new(context.build_p1(), growth);
             runtime.block_on(run_module(prepared, &module, state, facts, ready))
         }
         Code::Component(component) => {
-            let state = ComponentState { wasi: context.build(), table: ResourceTable::new(), growth: Growth::default() };
+            let state = ComponentState { wasi: context.build(), table: ResourceTable::new(), growth };
             runtime.block_on(run_component(prepared, &component, state, ready))
         }
     };

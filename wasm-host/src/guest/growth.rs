@@ -4,9 +4,18 @@
 //! beyond its limit and never uses it goes on. So there is no second bound here. But the kernel may refuse the growth itself (a
 //! node that does not overcommit, a limit of the process), and a program whose allocation fails ends in one of many ways of its
 //! own. It has outgrown its memory all the same, and ends as if the kernel had killed it for that.
+//!
+//! Sizes are written into the guest's outcome file as they change, for metrics: one system call when memory grows, and none
+//! while it does not.
 
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use prost::Message;
 use rustix::io::Errno;
 use wasmtime::ResourceLimiter;
+
+use crate::protocol::{GuestUsage, Outcome};
 
 /// The kernel refused to let the guest's memory grow.
 #[derive(Debug, thiserror::Error)]
@@ -16,32 +25,102 @@ pub(super) struct OutOfMemory {
     to: usize,
 }
 
-/// Watches memories grow.
+/// Watches memories and tables grow.
 #[derive(Debug, Default)]
 pub(crate) struct Growth {
     last: (usize, usize),
+    last_of_table: usize,
+    usage: GuestUsage,
+    /// Where the sizes are told; `None`: nowhere.
+    file: Option<Arc<OwnedFd>>,
+}
+
+impl Growth {
+    /// Tells sizes in the guest's outcome file.
+    pub(super) fn told_in(outcome: Arc<OwnedFd>) -> Self {
+        Self { file: Some(outcome), ..Self::default() }
+    }
+
+    fn memory(&mut self, change: impl FnOnce(u64) -> u64) {
+        self.usage.memory_bytes = Some(change(self.usage.memory_bytes.unwrap_or(0)));
+        self.tell();
+    }
+
+    fn table(&mut self, change: impl FnOnce(u64) -> u64) {
+        self.usage.table_elements = Some(change(self.usage.table_elements.unwrap_or(0)));
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        let Some(file) = &self.file else { return };
+        // Both are there from the first time on, so that each message is as long as the one before.
+        self.usage.memory_bytes.get_or_insert(0);
+        self.usage.table_elements.get_or_insert(0);
+        let running = Outcome { usage: Some(self.usage), ..Outcome::default() };
+        // A size that cannot be told is a gap in a graph.
+        let _ = rustix::io::pwrite(file, &running.encode_to_vec(), 0);
+    }
+}
+
+fn grown(from: usize, to: usize) -> u64 {
+    u64::try_from(to.saturating_sub(from)).unwrap_or(u64::MAX)
 }
 
 impl ResourceLimiter for Growth {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         self.last = (current, desired);
+        self.memory(|bytes| bytes.saturating_add(grown(current, desired)));
         Ok(true)
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        let (from, to) = self.last;
+        self.memory(|bytes| bytes.saturating_sub(grown(from, to)));
         let is_refusal = |error: &(dyn std::error::Error + 'static)| {
             error.downcast_ref::<Errno>() == Some(&Errno::NOMEM)
                 || error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::OutOfMemory)
         };
         if error.chain().any(is_refusal) {
-            let (from, to) = self.last;
             return Err(OutOfMemory { from, to }.into());
         }
         // The memory's own maximum, or the most that 32 bits can name: the guest is told, as the specification says.
         Ok(())
     }
 
-    fn table_growing(&mut self, _current: usize, _desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        self.last_of_table = desired.saturating_sub(current);
+        self.table(|elements| elements.saturating_add(grown(current, desired)));
         Ok(true)
+    }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        let wanted = grown(0, self.last_of_table);
+        self.table(|elements| elements.saturating_sub(wanted));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_told_as_they_change_and_a_growth_that_fails_is_taken_back() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a.outcome");
+        let mut growth = Growth::told_in(Arc::new(std::fs::File::create(&path).unwrap().into()));
+        let told = || Outcome::decode(std::fs::read(&path).unwrap().as_slice()).unwrap().usage.unwrap();
+        growth.memory_growing(0, 65_536, None).unwrap();
+        assert_eq!(told(), GuestUsage { memory_bytes: Some(65_536), table_elements: Some(0) });
+        growth.table_growing(0, 10, None).unwrap();
+        growth.memory_growing(0, 131_072, None).unwrap();
+        assert_eq!(told(), GuestUsage { memory_bytes: Some(196_608), table_elements: Some(10) });
+        let length = std::fs::metadata(&path).unwrap().len();
+        growth.memory_growing(131_072, 1 << 40, None).unwrap();
+        growth.memory_grow_failed(wasmtime::Error::msg("its maximum")).unwrap();
+        growth.table_growing(10, 1000, None).unwrap();
+        growth.table_grow_failed(wasmtime::Error::msg("its maximum")).unwrap();
+        assert_eq!(told(), GuestUsage { memory_bytes: Some(196_608), table_elements: Some(10) });
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), length);
     }
 }

@@ -20,8 +20,10 @@ mod tests;
 
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 pub use self::code::{Code, LoadError, load};
+use self::growth::Growth;
 use self::offer::Facts;
 use self::outcome::Ending;
 pub use self::outcome::refuse;
@@ -62,8 +64,10 @@ pub fn run(prepared: &Prepared, spec: &GuestSpec, code: Code, io: GuestIo, ready
         Err(error) => return refuse(&outcome, &outcome::chain(&error)),
     };
     // A panic is a bug of the host; it ends this guest with a reason, and its log is still completed.
+    let outcome = Arc::new(outcome);
+    let growth = Growth::told_in(Arc::clone(&outcome));
     let ending = catch_unwind(AssertUnwindSafe(|| match wasi::context(spec, &streams) {
-        Ok(context) => commands::run(prepared, code, context, Facts::new(spec, &streams), ready),
+        Ok(context) => commands::run(prepared, code, context, Facts::new(spec, &streams), growth, ready),
         Err(error) => Ending::NotStarted(error.to_string()),
     }))
     .unwrap_or_else(|_| Ending::Failed("the host of the guest panicked".to_owned()));

@@ -72,7 +72,7 @@ impl Ending {
             Ending::NotStarted(message) => (START_ERROR, "StartError", message.as_str()),
             Ending::Failed(message) => (TRAP, "Error", message.as_str()),
         };
-        Outcome { exit_code, reason: reason.to_owned(), message: bounded(message).to_owned(), finished_at: now() }
+        Outcome { exit_code, reason: reason.to_owned(), message: bounded(message).to_owned(), finished_at: now(), usage: None }
     }
 
     /// Tells people of a trap: in the log, and in the termination message file if the guest left that empty.
@@ -116,7 +116,9 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 fn write_outcome(file: &OwnedFd, outcome: &Outcome) {
     // Without an outcome the supervisor goes by the wait status, which says the exit code too.
     if let Ok(file) = file.try_clone().map(std::fs::File::from) {
-        let _ = file.write_all_at(&outcome.encode_to_vec(), 0);
+        // It replaces what the guest used; where that was longer its end is cut off.
+        let bytes = outcome.encode_to_vec();
+        let _ = file.write_all_at(&bytes, 0).and_then(|()| file.set_len(u64::try_from(bytes.len()).unwrap_or(u64::MAX)));
     }
 }
 

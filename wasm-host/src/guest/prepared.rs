@@ -59,7 +59,7 @@ impl Prepared {
 
     /// State of a store in which nothing runs, to look host functions up with.
     pub(crate) fn probe(&self) -> ModuleState {
-        ModuleState::new(WasiCtx::builder().build_p1())
+        ModuleState::new(WasiCtx::builder().build_p1(), Growth::default())
     }
 }
 

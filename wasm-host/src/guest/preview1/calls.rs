@@ -39,8 +39,8 @@ pub(crate) struct ModuleState {
 }
 
 impl ModuleState {
-    pub(crate) fn new(wasi: WasiP1Ctx) -> Self {
-        ModuleState { wasi, directories: HashMap::from([(ROOT, PathBuf::from("/"))]), growth: Growth::default() }
+    pub(crate) fn new(wasi: WasiP1Ctx, growth: Growth) -> Self {
+        ModuleState { wasi, directories: HashMap::from([(ROOT, PathBuf::from("/"))]), growth }
     }
 
     /// Absolute path of `path` below the directory `descriptor`.
