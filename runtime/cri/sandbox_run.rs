@@ -112,7 +112,7 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, held: Held) -> Resul
     let namespace = held.netns.then(|| (runtime.config.netns_dir(), netns::name(metadata.id.as_str())));
     blocking(move || {
         if let Some(cgroup) = cgroup {
-            cgroups.create(cgroup.path())?.apply(&limits)?;
+            let _ = cgroups.make(cgroup.path(), &limits)?;
         }
         if let Some((directory, name)) = namespace {
             netns::create(&directory, &name, &at_once)?;

@@ -30,6 +30,7 @@ mod files;
 mod log;
 mod procfs;
 mod resources;
+mod systemd;
 mod user;
 mod wasi;
 

@@ -106,10 +106,18 @@ impl Supervisor {
             same.for_each(|other| other.others += 1);
         }
         if let Some((connection, request)) = guest.reply_to {
-            let message =
-                if record.message.is_empty() { format!("it ended with status {}", record.exit_code) } else { record.message };
+            let failure = match record.message {
+                _ if record.reason == OOM_KILLED => Failure {
+                    message: "it was killed for lack of memory before it could run: its memory limit is too low".to_owned(),
+                    errno: libc::ENOMEM,
+                },
+                message if message.is_empty() => {
+                    Failure { message: format!("it ended with status {}", record.exit_code), errno: 0 }
+                }
+                message => Failure { message, errno: 0 },
+            };
             let _ = self.directory.forget(&guest.name);
-            self.reply(connection, request, reply::Body::Failure(Failure { message, errno: 0 }));
+            self.reply(connection, request, reply::Body::Failure(failure));
             return;
         }
         if let Err(error) = self.directory.write_exit(&guest.name, &record) {
