@@ -48,6 +48,7 @@ pub mod streaming;
 
 pub mod events;
 pub mod recovery;
+pub mod stats;
 
 pub mod host;
 
@@ -55,6 +56,8 @@ pub mod compiler;
 
 pub mod cgroup;
 pub mod network;
+pub mod pinned;
+pub mod sysctl;
 
 #[allow(unsafe_code, reason = "tries system calls that have no safe wrapper")]
 pub mod check;

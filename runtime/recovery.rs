@@ -24,12 +24,17 @@ use std::time::Duration;
 use crate::container::{Container, ContainerEvent, ContainerRecord, ContainerState, ContainerStatus, Exit};
 use crate::host::{Process, Seen};
 use crate::network::{INTERFACE, netns};
+use crate::pinned;
 use crate::sandbox::{self, Sandbox, SandboxEvent, SandboxRecord, SandboxState};
 use crate::state::{OpenError, Runtime};
 use crate::store::{Origin, chain};
 
 /// How long giving back what a half-made sandbox held may take; the CNI plugins have their own, shorter deadlines.
 const UNDO_DEADLINE: Duration = Duration::from_secs(120);
+
+/// How long ago a guest may have ended, in nanoseconds, for its end to be told again: clients that follow events list what is there
+/// every five minutes.
+const TOLD_AGAIN: i64 = 300 * 1_000_000_000;
 
 /// Fills the runtime from its records. See the table above.
 pub async fn recover(runtime: &Arc<Runtime>, origin: Origin) -> Result<(), OpenError> {
@@ -57,13 +62,14 @@ pub async fn recover(runtime: &Arc<Runtime>, origin: Origin) -> Result<(), OpenE
         if sandbox.state() == SandboxState::Creating {
             unfinished.push(sandbox);
         } else {
-            restore_sandbox(runtime, &sandbox, origin);
+            runtime.sandboxes.insert(sandbox);
         }
     }
+    // First everything is there, then it changes: an event tells the whole pod.
+    let containers: Vec<_> = container_records.into_iter().map(|record| restore_container(runtime, record)).collect();
     let mut removals = Vec::new();
     let mut ended = Vec::new();
-    for record in container_records {
-        let container = restore_container(runtime, record);
+    for container in containers {
         let guest = guests.remove(container.id().as_str());
         let orphan = runtime.sandboxes.find(container.metadata().sandbox.as_str()).is_err();
         settle(runtime, &container, guest, origin, &mut ended);
@@ -72,6 +78,7 @@ pub async fn recover(runtime: &Arc<Runtime>, origin: Origin) -> Result<(), OpenE
         }
     }
     for sandbox in runtime.sandboxes.all() {
+        settle_sandbox(runtime, &sandbox, origin);
         // A pod in which nothing was made yet: its client may never have heard of it, and is handed it when it asks again.
         let claimed = !(sandbox.state() == SandboxState::Ready && sandbox.containers().is_empty());
         runtime.sandbox_names.restore(&sandbox.metadata().config.name.to_string(), sandbox.id().as_str(), claimed);
@@ -86,18 +93,20 @@ pub async fn recover(runtime: &Arc<Runtime>, origin: Origin) -> Result<(), OpenE
     Ok(())
 }
 
-fn restore_sandbox(runtime: &Runtime, sandbox: &Arc<Sandbox>, origin: Origin) {
+/// Brings one sandbox to what is true.
+fn settle_sandbox(runtime: &Runtime, sandbox: &Sandbox, origin: Origin) {
     if sandbox.state() == SandboxState::Ready {
         let lost_network =
             sandbox.status().held.netns && !netns::is_pinned(&sandbox::network::namespace(runtime, sandbox.metadata()));
-        if origin == Origin::Rebooted || lost_network {
-            tracing::warn!(sandbox = %sandbox.id(), ?origin, lost_network, "the sandbox is no longer ready");
-            if let Err(error) = sandbox.apply(SandboxEvent::Stopped) {
+        let lost_ipc =
+            sandbox.status().held.ipc && !pinned::is_pinned(&sandbox::ipc::namespace(&runtime.config, sandbox.metadata()));
+        if origin == Origin::Rebooted || lost_network || lost_ipc {
+            tracing::warn!(sandbox = %sandbox.id(), ?origin, lost_network, lost_ipc, "the sandbox is no longer ready");
+            if let Err(error) = runtime.change_sandbox(sandbox, SandboxEvent::Stopped) {
                 tracing::error!(sandbox = %sandbox.id(), error = %chain(&error), "the sandbox's end is not recorded");
             }
         }
     }
-    runtime.sandboxes.insert(Arc::clone(sandbox));
 }
 
 fn restore_container(runtime: &Runtime, record: ContainerRecord) -> Arc<Container> {
@@ -123,8 +132,14 @@ fn restore_container(runtime: &Runtime, record: ContainerRecord) -> Arc<Containe
 /// Brings one container to what is true; those whose guest is gone are added to `ended`.
 fn settle(runtime: &Runtime, container: &Arc<Container>, guest: Option<Seen>, origin: Origin, ended: &mut Vec<Arc<Container>>) {
     let status = container.status();
-    let event = match verdict(&status, guest, origin, wasm_host::protocol::now()) {
-        Verdict::Right => return,
+    let now = wasm_host::protocol::now();
+    let event = match verdict(&status, guest, origin, now) {
+        Verdict::Right => {
+            if status.exit.is_some_and(|exit| exit.finished_at > now.saturating_sub(TOLD_AGAIN)) {
+                runtime.tell_end_again(container);
+            }
+            return;
+        }
         Verdict::Kill(process) => {
             tracing::warn!(container = %container.id(), state = ?status.state, "a guest runs that should not; it is killed");
             if let Err(error) = runtime.host.signal(&process, libc::SIGKILL) {
@@ -138,7 +153,7 @@ fn settle(runtime: &Runtime, container: &Arc<Container>, guest: Option<Seen>, or
         // Should a supervisor still start it, its cgroup is gone by then, and its end is told as any other.
         ended.push(Arc::clone(container));
     }
-    if let Err(error) = container.apply(event) {
+    if let Err(error) = runtime.change_container(container, event) {
         tracing::error!(container = %container.id(), error = %chain(&error), "the container's state is not recorded");
     }
 }
@@ -205,7 +220,7 @@ fn finish_in_background(
             tracing::info!(sandbox = %sandbox.id(), "undoing a sandbox that was half made");
             if let Err(error) = sandbox::release::undo(&task, &sandbox, UNDO_DEADLINE).await {
                 tracing::warn!(sandbox = %sandbox.id(), error = %chain(&error), "it stays until it is removed");
-                task.sandboxes.insert(sandbox);
+                task.add_sandbox(&sandbox);
             }
         }
         for sandbox in task.sandboxes.all().into_iter().filter(|sandbox| sandbox.state() == SandboxState::Removing) {
@@ -236,14 +251,16 @@ impl Leftovers {
         let mut directories = names_in(&config.state.join("sandboxes"), |name| !is_sandbox(name));
         directories.extend(names_in(&config.state.join("containers"), |name| !is_container(name)));
         directories.extend(names_in(&config.root.join("containers"), |name| !is_container(name)));
-        let namespaces = names_in(&config.netns_dir(), |name| name.strip_prefix(netns::PREFIX).is_some_and(|id| !is_sandbox(id)));
+        let mut namespaces =
+            names_in(&config.netns_dir(), |name| name.strip_prefix(netns::PREFIX).is_some_and(|id| !is_sandbox(id)));
+        namespaces.extend(names_in(&sandbox::ipc::directory(config), |name| !is_sandbox(name)));
         Self { directories, namespaces }
     }
 
     fn remove(self) {
         for path in self.namespaces {
-            tracing::info!(path = %path.display(), "removing the network namespace of a sandbox that is no more");
-            if let Err(error) = netns::remove(&path) {
+            tracing::info!(path = %path.display(), "removing a namespace of a sandbox that is no more");
+            if let Err(error) = pinned::remove(&path) {
                 tracing::warn!(error = %chain(&error), "it stays");
             }
         }

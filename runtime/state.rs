@@ -11,10 +11,12 @@ use tokio_util::task::TaskTracker;
 use crate::cgroup::{Cgroup, CgroupPath, Cgroups, PathError, Version, unit};
 use crate::config::Config;
 use crate::container::{Container, Containers};
+use crate::events::Events;
 use crate::exec::Execs;
 use crate::host::Host;
 use crate::network::Network;
 use crate::sandbox::{Sandbox, Sandboxes};
+use crate::stats::Stats;
 use crate::store::{Names, Store, StoreError};
 use crate::streaming::{Streaming, Taps};
 
@@ -73,16 +75,22 @@ pub struct Runtime {
     pub sandboxes: Sandboxes,
     /// Containers.
     pub containers: Containers,
+    /// What happens to sandboxes and containers; they are changed by turns.
+    pub events: Events,
     /// Commands that run in containers beside their guests.
     pub execs: Execs,
     /// Who is attached to which guest.
     pub taps: Taps,
+    /// What measurements share.
+    pub stats: Stats,
     /// Exec, attach and port-forward; set once the server listens.
     pub streaming: OnceLock<Streaming>,
     /// Names of sandboxes that are taken.
     pub sandbox_names: Arc<Names>,
     /// Names of containers that are taken.
     pub container_names: Arc<Names>,
+    /// Cancelled when no more calls are taken: those under way may finish, those that have no end of their own end.
+    pub closing: CancellationToken,
     /// Cancelled when the daemon ends.
     pub stop: CancellationToken,
     tasks: TaskTracker,
@@ -112,11 +120,14 @@ impl Runtime {
             store: Arc::new(store),
             sandboxes: Sandboxes::default(),
             containers: Containers::default(),
+            events: Events::default(),
             execs: Execs::default(),
             taps: Taps::default(),
+            stats: Stats::default(),
             streaming: OnceLock::new(),
             sandbox_names: Arc::default(),
             container_names: Arc::default(),
+            closing: CancellationToken::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             mirror: TaskTracker::new(),
@@ -157,6 +168,11 @@ impl Runtime {
         }
     }
 
+    /// The containers of a sandbox, in the order of their ids.
+    pub fn containers_of(&self, sandbox: &Sandbox) -> Vec<Arc<Container>> {
+        sandbox.containers().iter().filter_map(|id| self.containers.get(id.as_str())).collect()
+    }
+
     /// The group of a container; `None` where the node has no cgroups.
     pub fn cgroup_of(&self, container: &Container) -> Option<Cgroup> {
         self.cgroup_at(&container.metadata().cgroup)
@@ -178,7 +194,8 @@ impl Runtime {
         if asked.is_empty() { Ok((unit::of_pod(&path, sandbox)?, true)) } else { Ok((path, false)) }
     }
 
-    fn cgroup_at(&self, path: &str) -> Option<Cgroup> {
+    /// The group at a recorded path; `None` where the node has no cgroups, or nothing was recorded.
+    pub fn cgroup_at(&self, path: &str) -> Option<Cgroup> {
         if self.cgroups.version() == Version::None || path.is_empty() {
             return None;
         }

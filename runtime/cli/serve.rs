@@ -101,7 +101,7 @@ async fn daemon(config: Config) -> anyhow::Result<()> {
     // Not under systemd: nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
-    let closing = CancellationToken::new();
+    let closing = runtime.closing.clone();
     let routes = Arc::clone(&runtime).services();
     let served = tokio::spawn(server::serve(listener, socket, routes, v1alpha2, closing.clone(), drain));
     tokio::select! {

@@ -85,6 +85,10 @@ section! {
         /// Whether guests see `/proc`, read-only: that of a PID namespace of the mode that the pod asks for. For images that
         /// expect it; a guest can read more about its own process then than WebAssembly would tell it.
         pub procfs: bool = false,
+        /// Whether guests run under the runtime's own filter of system calls: `always`, or `as-asked`, where a pod that asks
+        /// for `Unconfined`, for no profile at all or to be privileged runs without it, as in other runtimes. A profile of the
+        /// pod's own comes on top in either case.
+        pub seccomp: Seccomp = Seccomp::Always,
     }
 }
 
@@ -134,6 +138,16 @@ section! {
     }
 }
 
+/// When guests run under the runtime's own filter of system calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Seccomp {
+    /// Whatever the pod asks for.
+    Always,
+    /// Not where the pod asks for none.
+    AsAsked,
+}
+
 /// How much is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -177,7 +191,7 @@ fn default_handlers() -> BTreeMap<String, Handler> {
     BTreeMap::from([
         (String::new(), Handler::default()),
         ("wasm".to_owned(), Handler::default()),
-        ("wasm-compat".to_owned(), Handler { procfs: true }),
+        ("wasm-compat".to_owned(), Handler { procfs: true, ..Handler::default() }),
     ])
 }
 

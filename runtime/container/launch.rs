@@ -19,6 +19,7 @@ use super::{devices, mount_points, rootfs};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::host::{Host, HostError, Process};
 use crate::network::netns::{self, NetnsError};
+use crate::pinned::{self, PinError};
 
 /// Descriptors that are no mounts: specification, code, root, log, network, three streams, a terminal's two ends, OOM events, and a
 /// dozen cgroups.
@@ -45,6 +46,8 @@ pub struct LaunchPlan {
     pub log_path: Option<PathBuf>,
     /// Pinned network namespace; absent: the host's.
     pub netns: Option<PathBuf>,
+    /// Pinned IPC namespace; absent: one of its own, or the host's.
+    pub ipc: Option<PathBuf>,
     /// Absent where the node has no cgroups.
     pub cgroup: Option<Cgroup>,
     /// FIFO that is the guest's standard input; absent: it is at its end from the start.
@@ -109,6 +112,9 @@ pub enum LaunchError {
     /// Its pod's network namespace has gone.
     #[error(transparent)]
     Network(#[from] NetnsError),
+    /// Another of its pod's namespaces has gone.
+    #[error(transparent)]
+    Pinned(#[from] PinError),
     /// The supervisor or the guest's own process refused.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -194,6 +200,9 @@ fn gather(plan: LaunchPlan) -> Result<Gathered, LaunchError> {
         descriptors.push((DescriptorKind::Netns, netns::open(path)?));
     }
     spec.host_network = plan.netns.is_none();
+    if let Some(path) = &plan.ipc {
+        descriptors.push((DescriptorKind::Ipcns, pinned::open(path)?));
+    }
     if let Some(cgroup) = &plan.cgroup {
         descriptors.extend(cgroup.procs_files()?.into_iter().map(|file| (DescriptorKind::CgroupProcs, file)));
         descriptors.extend(cgroup.oom_file().map(|file| (DescriptorKind::OomEvents, file)));

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Resources;
 use super::bind::Propagation;
+use super::seccomp::SeccompProgram;
 use crate::sandbox::NamespaceMode;
 use crate::store::{ContainerId, SandboxId};
 
@@ -100,6 +101,27 @@ pub struct UserRequest {
     pub strict_groups: bool,
 }
 
+/// The seccomp profile that the client asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SeccompRequest {
+    /// None. CRI: so it is where nothing is said.
+    #[default]
+    Unconfined,
+    /// The runtime's.
+    RuntimeDefault,
+    /// A file on the node.
+    Localhost(PathBuf),
+}
+
+/// Changes to the capabilities; names in capitals, without `CAP_`, or `ALL`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapabilityRequest {
+    /// `add_capabilities` and `add_ambient_capabilities`.
+    pub add: Vec<String>,
+    /// `drop_capabilities`.
+    pub drop: Vec<String>,
+}
+
 /// What the client asked for; two equal requests have equal configurations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerConfig {
@@ -149,6 +171,15 @@ pub struct ContainerConfig {
     /// Not to be changed by the guest.
     #[serde(default)]
     pub readonly_paths: Vec<String>,
+    /// Which system calls it may make, beside what the runtime forbids.
+    #[serde(default)]
+    pub seccomp: SeccompRequest,
+    /// What its capability bounding set shows.
+    #[serde(default)]
+    pub capabilities: CapabilityRequest,
+    /// Asked for; the seccomp profile does not count then, and nothing else follows from it.
+    #[serde(default)]
+    pub privileged: bool,
     /// CRI's number of the stop signal; 0: the image's, else SIGTERM.
     pub stop_signal: i32,
 }
@@ -178,6 +209,9 @@ pub struct ProcessSpec {
     pub module: PathBuf,
     /// Digest of that file; its compiled code is looked up by it at each start.
     pub module_digest: String,
+    /// The pod's own seccomp profile, compiled.
+    #[serde(default)]
+    pub seccomp: Vec<SeccompProgram>,
 }
 
 /// The files of an image volume.
@@ -259,6 +293,7 @@ pub(crate) fn example(id: &str, sandbox: &str) -> ContainerMetadata {
             termination_message_path: String::new(),
             module: "/app.wasm".into(),
             module_digest: "sha256:2".into(),
+            seccomp: Vec::new(),
         },
         mounts: Vec::new(),
         stop_signal: libc::SIGTERM,
@@ -290,6 +325,9 @@ pub(crate) fn example_config() -> ContainerConfig {
         pid_target: String::new(),
         masked_paths: Vec::new(),
         readonly_paths: Vec::new(),
+        seccomp: SeccompRequest::default(),
+        capabilities: CapabilityRequest::default(),
+        privileged: false,
         stop_signal: 0,
     }
 }

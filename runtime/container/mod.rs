@@ -2,10 +2,11 @@
 //!
 //! [`metadata`] is what never changes, [`state`] what does; [`Container`] joins both and writes each change to its record before
 //! it can be seen. A container is composed once, when it is created: [`spec`] from request and image, with [`user`],
-//! [`entrypoint`] and [`mounts`]; what it may use ([`resources`]) can be changed later. It is started by [`launch`] over [`rootfs`] and [`bind`], ended by [`stop`], given back by
-//! [`release`].
+//! [`capabilities`], [`seccomp`], [`entrypoint`] and [`mounts`]; what it may use ([`resources`]) can be changed later. It is
+//! started by [`launch`] over [`rootfs`] and [`bind`], ended by [`stop`], given back by [`release`].
 
 pub mod bind;
+pub mod capabilities;
 pub mod devices;
 pub mod entrypoint;
 pub mod launch;
@@ -16,6 +17,7 @@ pub mod pty;
 pub mod release;
 pub mod resources;
 pub mod rootfs;
+pub mod seccomp;
 pub mod signals;
 pub mod spec;
 pub mod state;
@@ -29,11 +31,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::events::Turn;
+use crate::stats;
 use crate::store::{ContainerId, IdError, Record, Store, StoreError, Table};
 
 pub use metadata::{
-    ContainerConfig, ContainerMetadata, GuestUser, ImageFiles, ImageName, ImageVolume, MountPropagation, MountRequest,
-    ProcessSpec, ResolvedMount, UserRequest,
+    CapabilityRequest, ContainerConfig, ContainerMetadata, GuestUser, ImageFiles, ImageName, ImageVolume, MountPropagation,
+    MountRequest, ProcessSpec, ResolvedMount, SeccompRequest, UserRequest,
 };
 pub use resources::Resources;
 pub use state::{ContainerEvent, ContainerState, ContainerStatus, Exit, TransitionError};
@@ -82,6 +86,8 @@ pub struct Container {
     /// Held while the container is started or removed. StopContainer does not take it: it must get through a long grace period
     /// of another stop, and a removal must get through any.
     pub operation: tokio::sync::Mutex<()>,
+    /// What is measured of it.
+    pub stats: stats::OfContainer,
 }
 
 impl Container {
@@ -93,6 +99,7 @@ impl Container {
             store,
             images: Mutex::new(images),
             operation: tokio::sync::Mutex::new(()),
+            stats: stats::OfContainer::default(),
         })
     }
 
@@ -143,8 +150,9 @@ impl Container {
         self.status.borrow().resources.clone().or_else(|| self.metadata.config.resources.clone())
     }
 
-    /// Applies an event: to the record first, then to memory. Returns whether anything changed.
-    pub fn apply(&self, event: ContainerEvent) -> Result<bool, ChangeError> {
+    /// Applies an event: to the record first, then to memory. Returns whether anything changed. What clients can see is changed
+    /// by [`Runtime::change_container`](crate::state::Runtime::change_container), which tells them.
+    pub fn apply(&self, _turn: &Turn<'_>, event: ContainerEvent) -> Result<bool, ChangeError> {
         // A guest's end is true whether it can be recorded or not; its exit record stays until the container goes.
         let must = matches!(event, ContainerEvent::Ended(_));
         let mut outcome = Ok(());
@@ -167,6 +175,9 @@ impl Container {
             *status = record.status;
             true
         });
+        if self.state() != ContainerState::Running {
+            self.stats.close();
+        }
         outcome.map(|()| changed)
     }
 }

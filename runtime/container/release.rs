@@ -54,7 +54,7 @@ pub async fn remove(runtime: &Runtime, container: &Container) -> Result<(), Remo
     if matches!(container.state(), ContainerState::Running | ContainerState::Starting) {
         stop::stop(container, &runtime.host, runtime.cgroup_of(container), Duration::ZERO, &runtime.stop).await?;
     }
-    container.apply(ContainerEvent::Remove)?;
+    runtime.change_container(container, ContainerEvent::Remove)?;
     release(runtime, container).await?;
     runtime.store.delete(Table::Containers, container.id().as_str())?;
     forget(runtime, container);
@@ -64,10 +64,7 @@ pub async fn remove(runtime: &Runtime, container: &Container) -> Result<(), Remo
 /// Takes a container that has no record any more out of memory.
 pub fn forget(runtime: &Runtime, container: &Container) {
     let metadata = container.metadata();
-    runtime.containers.remove(&metadata.id);
-    if let Ok(sandbox) = runtime.sandboxes.find(metadata.sandbox.as_str()) {
-        sandbox.forget_container(&metadata.id);
-    }
+    runtime.forget_container(container);
     runtime.container_names.release(&metadata.config.reserved_name(&metadata.sandbox), metadata.id.as_str());
 }
 

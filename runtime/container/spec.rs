@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use images::{DEFAULT_PATH, search_path};
 use wasm_host::protocol::GuestSpec;
 
+use super::capabilities;
 use super::entrypoint::{self, EntrypointError, Module, Program, Tree};
-use super::metadata::{ContainerConfig, ContainerMetadata, ProcessSpec};
+use super::metadata::{ContainerConfig, ContainerMetadata, ProcessSpec, SeccompRequest};
 use super::mounts::clean;
 use super::user::{self, UserError};
-use crate::config::Config;
-use crate::sandbox::{NamespaceMode, SandboxMetadata};
+use crate::config::{Config, Seccomp};
+use crate::sandbox::{NamespaceMode, SandboxMetadata, sysctls};
 
 /// Where the kubelet says which file holds the termination message.
 pub const TERMINATION_MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessagePath";
@@ -84,6 +85,7 @@ pub fn compose(
         termination_message_path,
         module: module.path,
         module_digest: module.digest,
+        seccomp: Vec::new(),
     })
 }
 
@@ -94,6 +96,9 @@ pub fn guest_spec(container: &ContainerMetadata, sandbox: &SandboxMetadata, conf
     if container.config.tty {
         name_terminal(&mut env);
     }
+    let handler = config.handlers.get(&sandbox.config.handler);
+    let asked = &container.config;
+    let unconfined = asked.privileged || asked.seccomp == SeccompRequest::Unconfined;
     GuestSpec {
         args: process.args.clone(),
         env,
@@ -102,6 +107,7 @@ pub fn guest_spec(container: &ContainerMetadata, sandbox: &SandboxMetadata, conf
         gid: process.user.gid,
         groups: process.user.groups.clone(),
         hostname: sandbox.hostname.clone(),
+        domainname: sysctls::domain_name(&sandbox.config.sysctls).unwrap_or_default().to_owned(),
         root_readonly: container.config.readonly_rootfs,
         termination_message_path: process.termination_message_path.clone(),
         host_network: sandbox.config.host_network(),
@@ -110,9 +116,13 @@ pub fn guest_spec(container: &ContainerMetadata, sandbox: &SandboxMetadata, conf
         // A pod on the node's network has the node's host name, as everywhere.
         host_uts: sandbox.config.host_network(),
         stdin_once: container.config.stdin_once,
-        procfs: config.handlers.get(&sandbox.config.handler).is_some_and(|handler| handler.procfs),
+        procfs: handler.is_some_and(|handler| handler.procfs),
         masked_paths: container.config.masked_paths.clone(),
         readonly_paths: container.config.readonly_paths.clone(),
+        seccomp_programs: process.seccomp.iter().map(|program| program.0.clone()).collect(),
+        seccomp_unconfined: unconfined && handler.is_some_and(|handler| handler.seccomp == Seccomp::AsAsked),
+        capability_bounding: capabilities::bounding(&asked.capabilities),
+        no_low_ports: !capabilities::keeps_low_ports(&asked.capabilities),
         ..GuestSpec::default()
     }
 }

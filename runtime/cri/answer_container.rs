@@ -1,8 +1,8 @@
 //! From our containers to CRI's messages.
 
 use crate::container::{
-    Container, ContainerConfig, ContainerMetadata, ContainerState, GuestUser, ImageName, MountPropagation, MountRequest,
-    Resources, mounts, signals,
+    Container, ContainerConfig, ContainerMetadata, ContainerState, ContainerStatus, GuestUser, ImageName, MountPropagation,
+    MountRequest, Resources, mounts, signals,
 };
 use crate::proto::runtime::v1 as cri;
 
@@ -36,9 +36,13 @@ pub fn item(container: &Container) -> cri::Container {
 
 /// The status of ContainerStatus.
 pub fn status(container: &Container) -> cri::ContainerStatus {
+    status_as(container, container.status())
+}
+
+/// The status of ContainerStatus, for what the container was at some time.
+pub fn status_as(container: &Container, status: ContainerStatus) -> cri::ContainerStatus {
     let metadata = container.metadata();
     let config = &metadata.config;
-    let status = container.status();
     let started_at = status.started_at();
     let (exit_code, reason, message, finished_at) =
         status.exit.map(|exit| (exit.code, exit.reason, exit.message, exit.finished_at)).unwrap_or_default();
@@ -59,7 +63,7 @@ pub fn status(container: &Container) -> cri::ContainerStatus {
         annotations: config.annotations.clone().into_iter().collect(),
         mounts: config.mounts.iter().map(|request| mount(request, metadata)).collect(),
         log_path: metadata.log_path.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
-        resources: container.resources().as_ref().map(resources),
+        resources: status.resources.as_ref().or(config.resources.as_ref()).map(resources),
         user: Some(cri::ContainerUser { linux: Some(user(&metadata.process.user)) }),
         stop_signal: stop_signal(metadata),
     }
@@ -183,9 +187,10 @@ mod tests {
         assert_eq!(created.stop_signal(), cri::Signal::Sigterm);
         assert!(created.log_path.starts_with('/'));
 
-        container.apply(ContainerEvent::Start).unwrap();
+        let events = crate::events::Events::default();
+        container.apply(&events.turn(), ContainerEvent::Start).unwrap();
         let exit = Exit { code: 3, reason: "Error".into(), message: "m".into(), started_at: 10, finished_at: 20 };
-        container.apply(ContainerEvent::Ended(exit)).unwrap();
+        container.apply(&events.turn(), ContainerEvent::Ended(exit)).unwrap();
         let exited = status(&container);
         assert_eq!(exited.state(), cri::ContainerState::ContainerExited);
         assert_eq!((exited.exit_code, exited.reason.as_str(), exited.message.as_str()), (3, "Error", "m"));

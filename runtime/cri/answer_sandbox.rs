@@ -1,7 +1,7 @@
 //! From our sandboxes to CRI's messages.
 
 use crate::proto::runtime::v1 as cri;
-use crate::sandbox::{NamespaceMode, Namespaces, Sandbox, SandboxName, SandboxState};
+use crate::sandbox::{NamespaceMode, Namespaces, Sandbox, SandboxName, SandboxState, SandboxStatus};
 
 /// How a state is told: only Ready is ready.
 pub fn sandbox_state(state: SandboxState) -> cri::PodSandboxState {
@@ -26,11 +26,10 @@ pub fn item(sandbox: &Sandbox) -> cri::PodSandbox {
     }
 }
 
-/// The status of PodSandboxStatus.
-pub fn status(sandbox: &Sandbox) -> cri::PodSandboxStatus {
+/// The status of PodSandboxStatus, for what the sandbox is or was at some time.
+pub fn status(sandbox: &Sandbox, status: SandboxStatus) -> cri::PodSandboxStatus {
     let metadata = sandbox.metadata();
     let config = &metadata.config;
-    let status = sandbox.status();
     // A pod on the node's network has an empty one, as containerd answers.
     let network = status.addresses.map_or_else(cri::PodSandboxNetworkStatus::default, |addresses| cri::PodSandboxNetworkStatus {
         ip: addresses.ip,
@@ -51,7 +50,8 @@ pub fn status(sandbox: &Sandbox) -> cri::PodSandboxStatus {
     }
 }
 
-fn name(name: &SandboxName) -> cri::PodSandboxMetadata {
+/// Who a sandbox is for its client.
+pub fn name(name: &SandboxName) -> cri::PodSandboxMetadata {
     cri::PodSandboxMetadata {
         name: name.name.clone(),
         uid: name.uid.clone(),

@@ -12,7 +12,8 @@ use crate::cgroup::{CgroupPath, unit};
 use crate::container::entrypoint::{Module, Node, SCRIPT_LINE, Tree};
 use crate::container::spec::{self, ImageDefaults};
 use crate::container::{
-    Container, ContainerConfig, ContainerMetadata, ImageFiles, ImageVolume, ProcessSpec, ResolvedMount, mounts, release, signals,
+    Container, ContainerConfig, ContainerMetadata, ImageFiles, ImageVolume, ProcessSpec, ResolvedMount, SeccompRequest,
+    capabilities, mounts, release, seccomp, signals,
 };
 use crate::proto::runtime::v1::{CreateContainerRequest, CreateContainerResponse};
 use crate::sandbox::{Sandbox, SandboxState, files};
@@ -105,8 +106,7 @@ async fn make(
         runtime.store.delete(Table::Containers, id.as_str())?;
         return Err(error);
     }
-    sandbox.add_container(id.clone());
-    runtime.containers.insert(container);
+    runtime.add_container(&sandbox, container);
     reservation.commit(id.as_str());
     tracing::info!(container = %id, sandbox = %sandbox.id(), image = %image.id, "the container is created");
     Ok(id)
@@ -142,7 +142,10 @@ fn compose(
         passwd: accounts("/etc/passwd")?,
         group: accounts("/etc/group")?,
     };
-    let process = spec::compose(config, &defaults, hostname, &ImageTree { images, image })?;
+    let mut process = spec::compose(config, &defaults, hostname, &ImageTree { images, image })?;
+    if let (SeccompRequest::Localhost(path), false) = (&config.seccomp, config.privileged) {
+        process.seccomp = seccomp::load(path, capabilities::bounding(&config.capabilities))?;
+    }
     let mounts = mounts::resolve(&config.mounts, etc, config.readonly_rootfs, |volume| volume_files(images, volume))?;
     Ok((process, mounts))
 }

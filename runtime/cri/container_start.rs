@@ -14,7 +14,7 @@ use crate::container::{
 };
 use crate::host::Process;
 use crate::proto::runtime::v1::{StartContainerRequest, StartContainerResponse};
-use crate::sandbox::{NamespaceMode, Sandbox, init, network};
+use crate::sandbox::{NamespaceMode, Sandbox, init, ipc, network};
 use crate::state::Runtime;
 use crate::store::chain;
 
@@ -35,19 +35,19 @@ async fn run(runtime: &Runtime, container: &Arc<Container>) -> Result<(), Error>
     if container.state() == ContainerState::Created {
         super::container_create::require_ready(&sandbox)?;
     }
-    container.apply(ContainerEvent::Start)?;
+    runtime.change_container(container, ContainerEvent::Start)?;
     match launch(runtime, container, &sandbox).await {
         Ok(process) => {
             let pid = process.pid;
             launch::set_oom_score(container, &process);
-            container.apply(ContainerEvent::Started(process))?;
+            runtime.change_container(container, ContainerEvent::Started(process))?;
             tracing::info!(container = %container.id(), pid, "the guest runs");
             Ok(())
         }
         Err(error) => {
             // Whatever may have been started nevertheless, by a launch that was not answered in time, dies with its cgroup.
             crate::events::release_cgroup(runtime, container).await;
-            crate::events::apply(container, Exit::start_failed(wasm_host::protocol::now(), chain(&error)));
+            crate::events::apply(runtime, container, Exit::start_failed(wasm_host::protocol::now(), chain(&error)));
             Err(error)
         }
     }
@@ -79,6 +79,7 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
         mounts: metadata.mounts.iter().map(mount).collect(),
         log_path: metadata.log_path.clone(),
         netns: if host_network { None } else { Some(network::namespace(runtime, sandbox.metadata())) },
+        ipc: sandbox.status().held.ipc.then(|| ipc::namespace(&runtime.config, sandbox.metadata())),
         cgroup,
         stdin_fifo: container.stdin_fifo(&runtime.config.state),
         tty: metadata.config.tty,

@@ -35,7 +35,7 @@ async fn run(runtime: &Runtime, container: &Arc<Container>, asked: &Resources) -
     runtime.cgroups.check(&resources.limits())?;
     let change =
         if container.state() == ContainerState::Running { set(runtime, container, &resources).await? } else { Change::default() };
-    if let Err(error) = container.apply(ContainerEvent::Updated(resources)) {
+    if let Err(error) = runtime.change_container(container, ContainerEvent::Updated(resources)) {
         let _ = tokio::task::spawn_blocking(move || change.undo()).await;
         return Err(error.into());
     }

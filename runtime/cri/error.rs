@@ -9,14 +9,17 @@ use crate::cgroup::{CgroupError, PathError};
 use crate::container::launch::LaunchError;
 use crate::container::mounts::MountError;
 use crate::container::release::RemoveError as ContainerRemoveError;
+use crate::container::seccomp::SeccompError;
 use crate::container::spec::SpecError;
 use crate::container::stop::StopError;
+use crate::events::Behind;
 use crate::exec::ExecError;
 use crate::host::HostError;
 use crate::network::bandwidth::BandwidthError;
 use crate::network::{NetnsError, NetworkError};
 use crate::sandbox::files::FileError;
 use crate::sandbox::init::InitError;
+use crate::sandbox::ipc::IpcError;
 use crate::sandbox::release::ReleaseError;
 use crate::sandbox::sysctls::SysctlError;
 use crate::state::Lost;
@@ -89,6 +92,9 @@ pub enum Error {
     /// A network namespace.
     #[error("cannot set up the pod's network namespace")]
     Namespace(#[from] NetnsError),
+    /// An IPC namespace.
+    #[error("cannot set up the pod's IPC namespace")]
+    Ipc(#[from] IpcError),
     /// The files of a sandbox.
     #[error(transparent)]
     Files(#[from] FileError),
@@ -104,6 +110,9 @@ pub enum Error {
     /// What a container is made of.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// A seccomp profile.
+    #[error(transparent)]
+    Seccomp(#[from] SeccompError),
     /// A mount.
     #[error(transparent)]
     Mount(#[from] MountError),
@@ -154,6 +163,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A client that does not take what it is sent.
+    #[error(transparent)]
+    Behind(#[from] Behind),
     /// Work that ended without an answer.
     #[error(transparent)]
     Lost(#[from] Lost),
@@ -182,13 +194,16 @@ impl Error {
                 Code::InvalidArgument
             }
             Self::NameTaken { .. } => Code::AlreadyExists,
-            Self::Precondition(_) => Code::FailedPrecondition,
+            Self::Precondition(_) | Self::Seccomp(_) => Code::FailedPrecondition,
             Self::Unimplemented(_) => Code::Unimplemented,
             Self::Unavailable(_) => Code::Unavailable,
+            // To be begun anew, with a list, and not just called again.
+            Self::Behind(_) => Code::Aborted,
             Self::Cgroup(error) => cgroup_code(error),
             Self::Network(NetworkError::NotConfigured(_)) => Code::Unavailable,
             Self::Network(NetworkError::Pod { .. }) => Code::InvalidArgument,
             Self::Namespace(NetnsError::NotANetworkSysctl(_) | NetnsError::Sysctl { .. }) => Code::InvalidArgument,
+            Self::Ipc(IpcError::Sysctl { .. }) => Code::InvalidArgument,
             Self::SandboxChange(sandbox::ChangeError::Transition(_)) => Code::FailedPrecondition,
             Self::ContainerChange(container::ChangeError::Transition(_)) => Code::FailedPrecondition,
             Self::Spec(error) => spec_code(error),
@@ -215,6 +230,7 @@ impl Error {
             Self::Code(CodeError::Unknown { .. } | CodeError::Damaged { .. }) => Code::FailedPrecondition,
             Self::Network(_)
             | Self::Namespace(_)
+            | Self::Ipc(_)
             | Self::Files(_)
             | Self::Store(_)
             | Self::SandboxChange(_)

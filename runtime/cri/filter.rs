@@ -38,7 +38,7 @@ pub fn containers(runtime: &Runtime, filter: Option<cri::ContainerFilter>) -> Ve
     };
     let mut containers = match (&sandbox, filter.id.is_empty()) {
         (_, false) => runtime.containers.find(&filter.id).into_iter().collect(),
-        (Some(sandbox), true) => sandbox.containers().iter().filter_map(|id| runtime.containers.get(id.as_str())).collect(),
+        (Some(sandbox), true) => runtime.containers_of(sandbox),
         (None, true) => runtime.containers.all(),
     };
     let state = filter.state.map(|state| state.state());

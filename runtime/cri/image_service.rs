@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::service::{Kind, Service};
+use super::service::{Kind, Messages, Service};
 use super::{image_fs_info, image_list, image_pull, image_remove, image_status};
 use crate::proto::runtime::v1 as cri;
 use crate::proto::runtime::v1::image_service_server::ImageService;
@@ -11,6 +11,13 @@ use crate::proto::runtime::v1::image_service_server::ImageService;
 impl ImageService for Service {
     async fn list_images(&self, request: Request<cri::ListImagesRequest>) -> Result<Response<cri::ListImagesResponse>, Status> {
         self.call("ListImages", Kind::Reads, request, image_list::list).await
+    }
+
+    async fn stream_images(
+        &self,
+        request: Request<cri::StreamImagesRequest>,
+    ) -> Result<Response<Messages<cri::StreamImagesResponse>>, Status> {
+        self.stream("StreamImages", request, image_list::stream).await
     }
 
     async fn image_status(

@@ -6,6 +6,7 @@
 mod answer_container;
 mod answer_image;
 mod answer_sandbox;
+mod answer_stats;
 pub mod error;
 mod filter;
 mod image_service;
@@ -13,6 +14,7 @@ mod request_container;
 mod request_sandbox;
 mod runtime_service;
 mod service;
+mod stream_portions;
 #[cfg(test)]
 mod tests;
 
@@ -24,17 +26,23 @@ mod sandbox_list;
 mod sandbox_port_forward;
 mod sandbox_remove;
 mod sandbox_run;
+mod sandbox_stats;
+mod sandbox_stats_list;
 mod sandbox_status;
 mod sandbox_stop;
 mod sandbox_update;
 
+mod container_checkpoint;
 mod container_create;
+mod container_events;
 mod container_exec;
 mod container_exec_sync;
 mod container_list;
 mod container_log_reopen;
 mod container_remove;
 mod container_start;
+mod container_stats;
+mod container_stats_list;
 mod container_status;
 mod container_stop;
 mod container_update;

@@ -1,12 +1,16 @@
 //! From CRI's ContainerConfig to ours, with everything checked that can be without looking at the node.
 //!
-//! What a guest can never get (devices, an AppArmor profile, a user namespace) is refused, so that nobody believes to have it.
-//! What only narrows an ordinary Linux process and is narrower here anyway (capabilities, seccomp, masked paths) is taken and not
-//! looked at: docs/cri.md lists each field.
+//! What a guest can never get (devices, an AppArmor profile) is refused, so that nobody believes to have it: docs/cri.md lists
+//! each field.
+
+use std::path::PathBuf;
 
 use super::error::Error;
 use super::request_sandbox;
-use crate::container::{ContainerConfig, ImageName, ImageVolume, MountPropagation, MountRequest, Resources, UserRequest, mounts};
+use crate::container::{
+    CapabilityRequest, ContainerConfig, ImageName, ImageVolume, MountPropagation, MountRequest, Resources, SeccompRequest,
+    UserRequest, capabilities, mounts,
+};
 use crate::proto::runtime::v1 as cri;
 
 /// Converts and checks.
@@ -24,6 +28,7 @@ pub fn config(config: Option<cri::ContainerConfig>) -> Result<ContainerConfig, E
     let linux = config.linux.unwrap_or_default();
     let security = linux.security_context.unwrap_or_default();
     refuse_apparmor(&security)?;
+    let seccomp = seccomp(&security)?;
     let namespaces = request_sandbox::namespaces(security.namespace_options.clone())?;
     Ok(ContainerConfig {
         name: metadata.name,
@@ -46,6 +51,9 @@ pub fn config(config: Option<cri::ContainerConfig>) -> Result<ContainerConfig, E
         pid: namespaces.pid,
         pid_target: namespaces.target_id,
         masked_paths: paths(security.masked_paths)?,
+        seccomp,
+        capabilities: capabilities(security.capabilities)?,
+        privileged: security.privileged,
         readonly_paths: paths(security.readonly_paths)?,
         stop_signal,
     })
@@ -131,6 +139,38 @@ fn user(security: &cri::LinuxContainerSecurityContext) -> UserRequest {
         groups: security.supplemental_groups.clone(),
         strict_groups: security.supplemental_groups_policy() == cri::SupplementalGroupsPolicy::Strict,
     }
+}
+
+fn seccomp(security: &cri::LinuxContainerSecurityContext) -> Result<SeccompRequest, Error> {
+    use cri::security_profile::ProfileType;
+    let localhost = |path: &str| match mounts::clean(path) {
+        Some(path) => Ok(SeccompRequest::Localhost(PathBuf::from(path))),
+        None => Err(invalid(format!("the seccomp profile {path:?} is not an absolute path on the node"))),
+    };
+    if let Some(profile) = &security.seccomp {
+        return match profile.profile_type() {
+            ProfileType::RuntimeDefault => Ok(SeccompRequest::RuntimeDefault),
+            ProfileType::Unconfined => Ok(SeccompRequest::Unconfined),
+            ProfileType::Localhost => localhost(&profile.localhost_ref),
+        };
+    }
+    #[allow(deprecated, reason = "older kubelets send this field alone")]
+    match security.seccomp_profile_path.as_str() {
+        "" | "unconfined" => Ok(SeccompRequest::Unconfined),
+        "runtime/default" | "docker/default" => Ok(SeccompRequest::RuntimeDefault),
+        text => match text.strip_prefix("localhost/") {
+            Some(path) => localhost(path),
+            None => Err(invalid(format!("the seccomp profile {text:?} is of no known kind"))),
+        },
+    }
+}
+
+fn capabilities(asked: Option<cri::Capability>) -> Result<CapabilityRequest, Error> {
+    let asked = asked.unwrap_or_default();
+    let names = |names: Vec<String>| names.iter().map(|name| capabilities::name(name)).collect::<Result<Vec<_>, _>>();
+    let added = asked.add_capabilities.into_iter().chain(asked.add_ambient_capabilities).collect();
+    let of = |error: capabilities::UnknownCapability| invalid(error.to_string());
+    Ok(CapabilityRequest { add: names(added).map_err(of)?, drop: names(asked.drop_capabilities).map_err(of)? })
 }
 
 fn refuse_apparmor(security: &cri::LinuxContainerSecurityContext) -> Result<(), Error> {

@@ -36,7 +36,7 @@ pub fn config(config: Option<cri::PodSandboxConfig>, handler: String) -> Result<
             overhead: linux.overhead.map(request_container::resources).transpose()?,
         },
     };
-    sysctls::check(&config.sysctls, config.host_network())?;
+    sysctls::check(&config)?;
     check_bandwidth(&config)?;
     Ok(config)
 }

@@ -2,11 +2,12 @@
 
 use tonic::{Request, Response, Status};
 
-use super::service::{Kind, Service};
+use super::service::{Kind, Messages, Service};
 use super::{
-    container_create, container_exec, container_exec_sync, container_list, container_log_reopen, container_remove,
-    container_start, container_status, container_stop, container_update, runtime_config, runtime_status, runtime_version,
-    sandbox_list, sandbox_port_forward, sandbox_remove, sandbox_run, sandbox_status, sandbox_stop, sandbox_update,
+    container_checkpoint, container_create, container_events, container_exec, container_exec_sync, container_list,
+    container_log_reopen, container_remove, container_start, container_stats, container_stats_list, container_status,
+    container_stop, container_update, runtime_config, runtime_status, runtime_version, sandbox_list, sandbox_port_forward,
+    sandbox_remove, sandbox_run, sandbox_stats, sandbox_stats_list, sandbox_status, sandbox_stop, sandbox_update,
 };
 use crate::proto::runtime::v1 as cri;
 use crate::proto::runtime::v1::runtime_service_server::RuntimeService;
@@ -126,6 +127,34 @@ impl RuntimeService for Service {
         self.call("UpdatePodSandboxResources", Kind::Changes, request, sandbox_update::update).await
     }
 
+    async fn container_stats(
+        &self,
+        request: Request<cri::ContainerStatsRequest>,
+    ) -> Result<Response<cri::ContainerStatsResponse>, Status> {
+        self.call("ContainerStats", Kind::Reads, request, container_stats::stats).await
+    }
+
+    async fn list_container_stats(
+        &self,
+        request: Request<cri::ListContainerStatsRequest>,
+    ) -> Result<Response<cri::ListContainerStatsResponse>, Status> {
+        self.call("ListContainerStats", Kind::Reads, request, container_stats_list::list).await
+    }
+
+    async fn pod_sandbox_stats(
+        &self,
+        request: Request<cri::PodSandboxStatsRequest>,
+    ) -> Result<Response<cri::PodSandboxStatsResponse>, Status> {
+        self.call("PodSandboxStats", Kind::Reads, request, sandbox_stats::stats).await
+    }
+
+    async fn list_pod_sandbox_stats(
+        &self,
+        request: Request<cri::ListPodSandboxStatsRequest>,
+    ) -> Result<Response<cri::ListPodSandboxStatsResponse>, Status> {
+        self.call("ListPodSandboxStats", Kind::Reads, request, sandbox_stats_list::list).await
+    }
+
     async fn reopen_container_log(
         &self,
         request: Request<cri::ReopenContainerLogRequest>,
@@ -150,5 +179,33 @@ impl RuntimeService for Service {
         request: Request<cri::PortForwardRequest>,
     ) -> Result<Response<cri::PortForwardResponse>, Status> {
         self.call("PortForward", Kind::Changes, request, sandbox_port_forward::port_forward).await
+    }
+
+    async fn stream_pod_sandboxes(
+        &self,
+        request: Request<cri::StreamPodSandboxesRequest>,
+    ) -> Result<Response<Messages<cri::StreamPodSandboxesResponse>>, Status> {
+        self.stream("StreamPodSandboxes", request, sandbox_list::stream).await
+    }
+
+    async fn stream_containers(
+        &self,
+        request: Request<cri::StreamContainersRequest>,
+    ) -> Result<Response<Messages<cri::StreamContainersResponse>>, Status> {
+        self.stream("StreamContainers", request, container_list::stream).await
+    }
+
+    async fn checkpoint_container(
+        &self,
+        request: Request<cri::CheckpointContainerRequest>,
+    ) -> Result<Response<cri::CheckpointContainerResponse>, Status> {
+        self.call("CheckpointContainer", Kind::Reads, request, container_checkpoint::checkpoint).await
+    }
+
+    async fn get_container_events(
+        &self,
+        request: Request<cri::GetEventsRequest>,
+    ) -> Result<Response<Messages<cri::ContainerEventResponse>>, Status> {
+        self.stream("GetContainerEvents", request, container_events::follow).await
     }
 }

@@ -11,7 +11,7 @@ use super::request_sandbox;
 use crate::network::netns;
 use crate::proto::runtime::v1::{RunPodSandboxRequest, RunPodSandboxResponse};
 use crate::sandbox::network::{self, Connected};
-use crate::sandbox::{Held, Sandbox, SandboxConfig, SandboxEvent, SandboxMetadata, SandboxState, files, release, sysctls};
+use crate::sandbox::{Held, Sandbox, SandboxConfig, SandboxEvent, SandboxMetadata, SandboxState, files, ipc, release, sysctls};
 use crate::state::Runtime;
 use crate::store::{Reservation, Reserve, SandboxId, chain};
 
@@ -69,12 +69,13 @@ async fn create(runtime: Arc<Runtime>, config: SandboxConfig, reservation: Reser
         hostname: files::effective_hostname(&config.hostname),
         config,
     };
-    let held = Held { files: true, netns: !host_network, network: !host_network, cgroup: cgroup_owned };
+    let ipc = ipc::is_needed(&runtime.config, &metadata.config);
+    let held = Held { files: true, netns: !host_network, network: !host_network, cgroup: cgroup_owned, ipc };
     // The network is attached as the last but one, and until then there is nothing to detach.
     let sandbox = Sandbox::create(metadata, Held { network: false, ..held }, Arc::clone(&runtime.store))?;
     match acquire(&runtime, &sandbox, held).await {
         Ok(()) => {
-            runtime.sandboxes.insert(Arc::clone(&sandbox));
+            runtime.add_sandbox(&sandbox);
             reservation.commit(id.as_str());
             tracing::info!(sandbox = %id, name = %sandbox.metadata().config.name, "the sandbox is ready");
             Ok(id)
@@ -83,7 +84,7 @@ async fn create(runtime: Arc<Runtime>, config: SandboxConfig, reservation: Reser
             if let Err(undo) = release::undo(&runtime, &sandbox, UNDO_DEADLINE).await {
                 // Listed as not ready, so that the kubelet removes it; its name stays taken until then.
                 tracing::error!(sandbox = %id, error = %chain(&undo), "a failed sandbox is not given back; it stays listed");
-                runtime.sandboxes.insert(sandbox);
+                runtime.add_sandbox(&sandbox);
                 reservation.commit(id.as_str());
             }
             Err(error)
@@ -110,6 +111,7 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, held: Held) -> Resul
     let cgroups = runtime.cgroups.clone();
     let limits = metadata.config.resources.limits();
     let namespace = held.netns.then(|| (runtime.config.netns_dir(), netns::name(metadata.id.as_str())));
+    let ipc = held.ipc.then(|| (ipc::namespace(&runtime.config, metadata), sysctls::of_ipc(&metadata.config.sysctls)));
     blocking(move || {
         if let Some(cgroup) = cgroup {
             let _ = cgroups.make(cgroup.path(), &limits)?;
@@ -117,21 +119,24 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, held: Held) -> Resul
         if let Some((directory, name)) = namespace {
             netns::create(&directory, &name, &at_once)?;
         }
+        if let Some((path, settings)) = ipc {
+            ipc::create(&path, &settings)?;
+        }
         Ok(())
     })
     .await?;
 
     let mut connected = Connected::default();
     if held.network {
-        sandbox.apply(SandboxEvent::Holds(held))?;
+        runtime.change_sandbox(sandbox, SandboxEvent::Holds(held))?;
         let added = runtime.network.add(&network::describe(runtime, metadata)).await;
         // What failed was taken back then and there. To detach it once more would fail for the same plugin, and keep the pod listed.
         if added.is_err() && matches!(runtime.network.is_on_record(metadata.id.as_str()).await, Ok(false)) {
-            sandbox.apply(SandboxEvent::Holds(Held { network: false, ..held }))?;
+            runtime.change_sandbox(sandbox, SandboxEvent::Holds(Held { network: false, ..held }))?;
         }
         let attachment = added?;
         connected = network::connected(&attachment);
-        sandbox.apply(SandboxEvent::Connected(connected.addresses.clone()))?;
+        runtime.change_sandbox(sandbox, SandboxEvent::Connected(connected.addresses.clone()))?;
         if !of_interfaces.is_empty() {
             let path = network::namespace(runtime, metadata);
             blocking(move || Ok(netns::set_sysctls(&path, &of_interfaces)?)).await?;
@@ -144,7 +149,7 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, held: Held) -> Resul
         Ok(files::create(&state, sandbox_of_files.metadata(), addresses.as_ref(), Some(&connected.dns))?)
     })
     .await?;
-    sandbox.apply(SandboxEvent::Created)?;
+    runtime.change_sandbox(sandbox, SandboxEvent::Created)?;
     Ok(())
 }
 

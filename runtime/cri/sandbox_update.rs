@@ -43,7 +43,7 @@ async fn run(runtime: &Runtime, sandbox: &Arc<Sandbox>, asked: &PodResources) ->
         }
         None => Change::default(),
     };
-    if let Err(error) = sandbox.apply(SandboxEvent::Updated(Box::new(resources))) {
+    if let Err(error) = runtime.change_sandbox(sandbox, SandboxEvent::Updated(Box::new(resources))) {
         let _ = tokio::task::spawn_blocking(move || change.undo()).await;
         return Err(error.into());
     }

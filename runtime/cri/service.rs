@@ -2,9 +2,11 @@
 //!
 //! RPCs that are not here answer UNIMPLEMENTED by the generated default; docs/cri.md names them.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::stream::{self, Stream, StreamExt as _};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
@@ -22,6 +24,10 @@ use crate::store::chain;
 pub struct Service {
     pub(super) runtime: Arc<Runtime>,
 }
+
+/// What a streaming RPC answers with. It is made as the client takes it, so a slow client keeps nothing in memory but what is on its
+/// way.
+pub(super) type Messages<A> = Pin<Box<dyn Stream<Item = Result<A, Status>> + Send>>;
 
 /// How an RPC is logged: lists and statuses come several times a second.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,7 +63,7 @@ impl Service {
         let span = tracing::info_span!("rpc", method = name);
         async move {
             if runtime.stop.is_cancelled() {
-                return Err(Error::Unavailable("the daemon is shutting down".to_owned()).into());
+                return Err(shutting_down());
             }
             let started = Instant::now();
             let outcome = work(runtime, request.into_inner()).await;
@@ -86,4 +92,40 @@ impl Service {
         .instrument(span)
         .await
     }
+
+    /// As [`Service::call`], for an RPC that answers with many messages. It ends with its first error, and with the daemon.
+    pub(super) async fn stream<Q, A, S, W>(
+        &self,
+        name: &'static str,
+        request: Request<Q>,
+        open: impl FnOnce(Arc<Runtime>, Q) -> W,
+    ) -> Result<Response<Messages<A>>, Status>
+    where
+        W: Future<Output = Result<S, Error>>,
+        S: Stream<Item = Result<A, Error>> + Send + 'static,
+        A: Send + 'static,
+    {
+        let opened = self.call(name, Kind::Reads, request, open).await?;
+        let stop = self.runtime.stop.clone();
+        let state = Some((Box::pin(opened.into_inner()), stop));
+        let messages = stream::unfold(state, move |state| async move {
+            let (mut messages, stop) = state?;
+            let message = tokio::select! {
+                message = messages.next() => message?,
+                () = stop.cancelled() => return Some((Err(shutting_down()), None)),
+            };
+            match message {
+                Ok(message) => Some((Ok(message), Some((messages, stop)))),
+                Err(error) => {
+                    tracing::warn!(method = name, code = ?error.code(), error = %chain(&error), "a stream has failed");
+                    Some((Err(error.into()), None))
+                }
+            }
+        });
+        Ok(Response::new(messages.boxed()))
+    }
+}
+
+fn shutting_down() -> Status {
+    Error::Unavailable("the daemon is shutting down".to_owned()).into()
 }

@@ -1,29 +1,21 @@
-//! Network namespaces of pods, each held by a bind mount on a file.
-//!
-//! The mount keeps the namespace while no process is in it, and a daemon that
-//! starts again finds it by its path. A namespace is made by a thread that ends
-//! right afterwards: a thread of the async runtime must never leave the node's.
+//! Network namespaces of pods, pinned (see [`crate::pinned`]).
 
-use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::thread;
 
-use rustix::fs::{Mode, OFlags, statfs};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
+use crate::pinned::{self, PinError, failed};
+use crate::sysctl::Sysctl;
+
 /// What the names of our namespaces begin with. Together with the directory it
 /// tells our attachments from those of other runtimes.
 pub const PREFIX: &str = "cri-wasm-";
-
-/// `f_type` of the kernel's namespace files (linux/magic.h).
-const NSFS_MAGIC: u64 = 0x6e73_6673;
 
 /// What containerd 2 gives every pod: ports below 1024 and ping without a
 /// capability, which guests do not have. A pod's own sysctls come after them.
@@ -33,15 +25,9 @@ const DEFAULT_SYSCTLS: [(&str, &str); 2] =
 /// Why a namespace could not be made, opened or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum NetnsError {
-    /// The name is not the name of a file.
-    #[error("{0:?} cannot be the name of a network namespace")]
-    BadName(String),
-    /// A namespace of this name is there already.
-    #[error("network namespace {0} exists")]
-    Exists(PathBuf),
-    /// Nothing, or something else, is at the path.
-    #[error("{0} is not a network namespace")]
-    NotPinned(PathBuf),
+    /// It cannot be pinned, opened or removed.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// The sysctl belongs to something else than the network.
     #[error("sysctl {0:?} is not one of the network (net.*)")]
     NotANetworkSysctl(String),
@@ -52,17 +38,6 @@ pub enum NetnsError {
         name: String,
         /// The value.
         value: String,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
-    /// Another step failed.
-    #[error("cannot {step} {path}")]
-    Step {
-        /// What was to be done.
-        step: &'static str,
-        /// To which file.
-        path: PathBuf,
         /// The system's answer.
         #[source]
         source: io::Error,
@@ -81,37 +56,15 @@ pub fn name(sandbox_id: &str) -> String {
 /// # Errors
 /// A step failed; then nothing is left behind. A namespace of that name exists.
 pub fn create(dir: &Path, name: &str, sysctls: &[(String, String)]) -> Result<PathBuf, NetnsError> {
-    if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
-        return Err(NetnsError::BadName(name.to_owned()));
-    }
-    let sysctl_files = sysctl_files(sysctls)?;
-    let path = dir.join(name);
-    let failed = |step, path: &Path, source: io::Error| NetnsError::Step { step, path: path.to_owned(), source };
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(|source| failed("make directory", dir, source))?;
-    if is_pinned(&path) {
-        return Err(NetnsError::Exists(path));
-    }
-    // What is not pinned is the empty file that a reboot has left, or that a
-    // daemon which was killed in between has.
-    match fs::remove_file(&path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(failed("replace", &path, source)),
-        _ => {}
-    }
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o444)
-        .open(&path)
-        .map_err(|source| failed("make file", &path, source))?;
-    let made = on_a_thread(&path, || {
+    let settings = settings(sysctls)?;
+    let path = pinned::place(dir, name)?;
+    let made = pinned::on_a_thread(&path, || {
         // SAFETY: NEWNET leaves the table of descriptors shared, which is what
         // the function's contract is about, and concerns this thread alone.
         unsafe { unshare_unsafe(UnshareFlags::NEWNET) }
-            .map_err(|errno| failed("make a network namespace for", &path, errno.into()))?;
-        bring_loopback_up().map_err(|errno| failed("bring lo up in", &path, errno.into()))?;
-        set_defaults()?;
-        write_sysctls(&sysctl_files)?;
-        mount_bind("/proc/thread-self/ns/net", &path).map_err(|errno| failed("pin a network namespace at", &path, errno.into()))
+            .map_err(|errno| failed("make a network namespace for", &path)(errno.into()))?;
+        set_up(&path, &settings)?;
+        Ok(pinned::pin(Path::new("/proc/thread-self/ns/net"), &path)?)
     });
     if made.is_err() {
         // The first error is the one to tell.
@@ -120,19 +73,33 @@ pub fn create(dir: &Path, name: &str, sysctls: &[(String, String)]) -> Result<Pa
     made.map(|()| path)
 }
 
+/// As [`create`], with a namespace that was made elsewhere: a file of `/proc/…/ns/`, or a descriptor's.
+///
+/// # Errors
+/// As of [`create`].
+pub fn adopt(dir: &Path, name: &str, sysctls: &[(String, String)], namespace: &Path) -> Result<PathBuf, NetnsError> {
+    let settings = settings(sysctls)?;
+    let path = pinned::place(dir, name)?;
+    let made = pinned::pin(namespace, &path).map_err(NetnsError::from).and_then(|()| inside(&path, || set_up(&path, &settings)));
+    if made.is_err() {
+        let _ = remove(&path);
+    }
+    made.map(|()| path)
+}
+
+/// Brings lo up and sets sysctls in the namespace of the calling thread.
+fn set_up(path: &Path, settings: &[Sysctl]) -> Result<(), NetnsError> {
+    bring_loopback_up().map_err(|errno| failed("bring lo up in", path)(errno.into()))?;
+    set_defaults();
+    write(settings)
+}
+
 /// Opens a pinned namespace.
 ///
 /// # Errors
 /// There is none at the path.
 pub fn open(path: &Path) -> Result<OwnedFd, NetnsError> {
-    if !is_pinned(path) {
-        return Err(NetnsError::NotPinned(path.to_owned()));
-    }
-    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| NetnsError::Step {
-        step: "open",
-        path: path.to_owned(),
-        source: errno.into(),
-    })
+    Ok(pinned::open(path)?)
 }
 
 /// Sets sysctls in a pinned namespace.
@@ -141,16 +108,8 @@ pub fn open(path: &Path) -> Result<OwnedFd, NetnsError> {
 /// One is not of the network, or the kernel does not take it; those before it
 /// are set.
 pub fn set_sysctls(path: &Path, sysctls: &[(String, String)]) -> Result<(), NetnsError> {
-    let files = sysctl_files(sysctls)?;
-    let namespace = open(path)?;
-    on_a_thread(path, || {
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|errno| NetnsError::Step {
-            step: "enter",
-            path: path.to_owned(),
-            source: errno.into(),
-        })?;
-        write_sysctls(&files)
-    })
+    let settings = settings(sysctls)?;
+    inside(path, || write(&settings))
 }
 
 /// Makes a TCP socket, not blocking, in a pinned namespace: there it belongs, wherever it is used.
@@ -158,11 +117,31 @@ pub fn set_sysctls(path: &Path, sysctls: &[(String, String)]) -> Result<(), Netn
 /// # Errors
 /// There is no namespace at the path, or no socket to be had.
 pub fn tcp_socket(path: &Path, family: AddressFamily) -> Result<OwnedFd, NetnsError> {
+    inside(path, || {
+        socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+            .map_err(|errno| failed("make a socket in", path)(errno.into()).into())
+    })
+}
+
+/// Runs something in a pinned namespace.
+fn inside<T: Send>(path: &Path, work: impl FnOnce() -> Result<T, NetnsError> + Send) -> Result<T, NetnsError> {
     let namespace = open(path)?;
-    on_a_thread(path, || {
-        let failed = |errno: Errno| NetnsError::Step { step: "make a socket in", path: path.to_owned(), source: errno.into() };
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).map_err(failed)?;
-        socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None).map_err(failed)
+    pinned::on_a_thread(path, || {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+            .map_err(|errno| failed("enter", path)(errno.into()))?;
+        work()
+    })
+}
+
+/// Opens a file for reading as a thread in a pinned namespace sees it: one below `/proc/thread-self/net` stays with that
+/// namespace wherever it is read, and keeps it.
+///
+/// # Errors
+/// There is no namespace at the path, or no such file.
+pub fn open_in(path: &Path, file: &Path) -> Result<OwnedFd, NetnsError> {
+    inside(path, || {
+        rustix::fs::open(file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| failed("open a file in", path)(errno.into()).into())
     })
 }
 
@@ -171,99 +150,38 @@ pub fn tcp_socket(path: &Path, family: AddressFamily) -> Result<OwnedFd, NetnsEr
 /// # Errors
 /// The file stays.
 pub fn remove(path: &Path) -> Result<(), NetnsError> {
-    let failed = |step, source: io::Error| NetnsError::Step { step, path: path.to_owned(), source };
-    loop {
-        match unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
-            // One may lie above another.
-            Ok(()) => {}
-            // Not a mount point, or not there.
-            Err(Errno::INVAL | Errno::NOENT | Errno::NOTDIR) => break,
-            Err(errno) => return Err(failed("unmount", errno.into())),
-        }
-    }
-    match fs::remove_file(path) {
-        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Err(failed("remove", error))
-        }
-        _ => Ok(()),
-    }
+    Ok(pinned::remove(path)?)
 }
 
 /// Whether a namespace is pinned at the path.
 pub fn is_pinned(path: &Path) -> bool {
-    // The field's type differs between architectures.
-    statfs(path).is_ok_and(|found| u64::try_from(found.f_type).is_ok_and(|magic| magic == NSFS_MAGIC))
-}
-
-/// Runs something on a thread that ends with it, and takes the namespace that it
-/// has entered along.
-fn on_a_thread<T: Send>(path: &Path, work: impl FnOnce() -> Result<T, NetnsError> + Send) -> Result<T, NetnsError> {
-    let failed = |text: &str| NetnsError::Step {
-        step: "run a thread for",
-        path: path.to_owned(),
-        source: io::Error::other(text.to_owned()),
-    };
-    thread::scope(|scope| {
-        let thread = thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, work);
-        let thread = thread.map_err(|error| failed(&error.to_string()))?;
-        thread.join().map_err(|_| failed("the thread panicked"))?
-    })
+    pinned::is_pinned(path)
 }
 
 /// The defaults are a convenience: where the kernel is older than one of them,
 /// or does not let us, pods run without it.
-fn set_defaults() -> Result<(), NetnsError> {
+fn set_defaults() {
     for (name, value) in DEFAULT_SYSCTLS {
-        let files = sysctl_files(&[(name.to_owned(), value.to_owned())])?;
-        if let Err(error) = write_sysctls(&files) {
-            tracing::debug!(%error, "a default of pod networks is left out");
+        if let Some(Err(error)) = Sysctl::new(name, value).map(|sysctl| sysctl.set()) {
+            tracing::debug!(name, %error, "a default of pod networks is left out");
         }
     }
-    Ok(())
 }
 
-struct SysctlFile {
-    name: String,
-    value: String,
-    path: PathBuf,
-}
-
-/// Where sysctls are found: `net.ipv4.conf.eth0/1.forwarding` and
-/// `net/ipv4/conf/eth0.1/forwarding` are the same, as in sysctl(8): the first
-/// separator decides, and the other one stands for itself.
-fn sysctl_files(sysctls: &[(String, String)]) -> Result<Vec<SysctlFile>, NetnsError> {
-    let file = |(name, value): &(String, String)| {
-        let dotted = name.find(['.', '/']).is_some_and(|at| name.get(at..=at) == Some("."));
-        let relative: String = if dotted {
-            let swap = |character| match character {
-                '.' => '/',
-                '/' => '.',
-                other => other,
-            };
-            name.chars().map(swap).collect()
-        } else {
-            name.clone()
-        };
-        let strange = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains('\0');
-        if !relative.starts_with("net/") || relative.split('/').any(strange) {
-            return Err(NetnsError::NotANetworkSysctl(name.clone()));
-        }
-        Ok(SysctlFile { name: name.clone(), value: value.clone(), path: Path::new("/proc/sys").join(relative) })
+fn settings(sysctls: &[(String, String)]) -> Result<Vec<Sysctl>, NetnsError> {
+    let setting = |(name, value): &(String, String)| {
+        let sysctl = Sysctl::new(name, value).filter(|sysctl| sysctl.is_below("net"));
+        sysctl.ok_or_else(|| NetnsError::NotANetworkSysctl(name.clone()))
     };
-    sysctls.iter().map(file).collect()
+    sysctls.iter().map(setting).collect()
 }
 
 /// Writes in the namespace of the calling thread, which is the one that
 /// `/proc/sys/net` shows.
-fn write_sysctls(files: &[SysctlFile]) -> Result<(), NetnsError> {
-    for SysctlFile { name, value, path } in files {
-        OpenOptions::new()
-            .write(true)
-            .open(path)
-            .and_then(|mut file| io::Write::write_all(&mut file, value.as_bytes()))
-            .map_err(|source| NetnsError::Sysctl { name: name.clone(), value: value.clone(), source })?;
-    }
-    Ok(())
+fn write(settings: &[Sysctl]) -> Result<(), NetnsError> {
+    settings.iter().try_for_each(|sysctl| {
+        sysctl.set().map_err(|source| NetnsError::Sysctl { name: sysctl.name.clone(), value: sysctl.value.clone(), source })
+    })
 }
 
 /// Sends one `RTM_NEWLINK` (rtnetlink(7)) and reads the kernel's answer.

@@ -22,6 +22,13 @@ pub struct SandboxName {
     pub attempt: u32,
 }
 
+impl SandboxName {
+    /// The name without its attempt: what all sandboxes of one pod have in common.
+    pub fn pod(&self) -> String {
+        format!("{}_{}_{}", self.name, self.uid, self.namespace)
+    }
+}
+
 impl fmt::Display for SandboxName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}_{}_{}_{}", self.name, self.uid, self.namespace, self.attempt)

@@ -2,23 +2,27 @@
 //!
 //! [`metadata`] is what never changes, [`state`] what does; [`Sandbox`] joins both and writes each change to its record before it
 //! can be seen. [`files`] are the three files that the pods share (`/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`),
-//! [`network`] the namespace and what CNI puts into it, [`sysctls`] the kernel settings of a pod, [`release`] stops a sandbox and
+//! [`network`] the namespace and what CNI puts into it, [`ipc`] the IPC namespace of pods that need one, [`sysctls`] the kernel settings of a pod, [`release`] stops a sandbox and
 //! gives back what a sandbox holds.
 
 pub mod files;
 pub mod init;
+#[allow(unsafe_code, reason = "a namespace is made with unshare(2), which rustix marks unsafe")]
+pub mod ipc;
 pub mod metadata;
 pub mod network;
 pub mod release;
 pub mod state;
 pub mod sysctls;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::events::Turn;
+use crate::stats;
 use crate::store::{ContainerId, IdError, Record, SandboxId, Store, StoreError, Table};
 
 pub use metadata::{
@@ -63,6 +67,8 @@ pub struct Sandbox {
     store: Arc<Store>,
     /// Held shared while a container is created or started in it, and alone while the sandbox is stopped or removed.
     pub operation: tokio::sync::RwLock<()>,
+    /// What is measured of it.
+    pub stats: stats::pod::OfSandbox,
     /// Held while its first process is looked for and started.
     init: tokio::sync::Mutex<()>,
 }
@@ -76,6 +82,7 @@ impl Sandbox {
             containers: Mutex::default(),
             store,
             operation: tokio::sync::RwLock::new(()),
+            stats: stats::pod::OfSandbox::default(),
             init: tokio::sync::Mutex::new(()),
         })
     }
@@ -112,8 +119,9 @@ impl Sandbox {
         self.status.borrow().resources.clone().map_or_else(|| self.metadata.config.resources.clone(), |changed| *changed)
     }
 
-    /// Applies an event: to the record first, then to memory.
-    pub fn apply(&self, event: SandboxEvent) -> Result<(), ChangeError> {
+    /// Applies an event: to the record first, then to memory. What clients can see is changed by
+    /// [`Runtime::change_sandbox`](crate::state::Runtime::change_sandbox), which tells them.
+    pub fn apply(&self, _turn: &Turn<'_>, event: SandboxEvent) -> Result<(), ChangeError> {
         let mut outcome = Ok(());
         self.status.send_if_modified(|status| match self.after(status, event) {
             Ok(next) => {
@@ -126,6 +134,9 @@ impl Sandbox {
                 false
             }
         });
+        if self.state() != SandboxState::Ready {
+            self.stats.close();
+        }
         outcome
     }
 
@@ -157,30 +168,64 @@ impl Sandbox {
     }
 }
 
-/// All sandboxes by id.
+/// All sandboxes.
 #[derive(Debug, Default)]
 pub struct Sandboxes {
-    by_id: RwLock<BTreeMap<SandboxId, Arc<Sandbox>>>,
+    index: RwLock<Index>,
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    by_id: BTreeMap<SandboxId, Arc<Sandbox>>,
+    /// A pod whose sandbox has gone gets another one, with an attempt of its own.
+    by_pod: HashMap<String, Vec<Arc<Sandbox>>>,
 }
 
 impl Sandboxes {
     /// Adds a sandbox.
     pub fn insert(&self, sandbox: Arc<Sandbox>) {
-        self.by_id.write().unwrap_or_else(PoisonError::into_inner).insert(sandbox.id().clone(), sandbox);
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        if index.by_id.insert(sandbox.id().clone(), Arc::clone(&sandbox)).is_none() {
+            index.by_pod.entry(sandbox.metadata.config.name.pod()).or_default().push(sandbox);
+        }
     }
 
     /// Takes a sandbox away.
     pub fn remove(&self, id: &SandboxId) {
-        self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(gone) = index.by_id.remove(id) else { return };
+        let pod = gone.metadata.config.name.pod();
+        if let Some(others) = index.by_pod.get_mut(&pod) {
+            others.retain(|sandbox| sandbox.id() != id);
+            if others.is_empty() {
+                index.by_pod.remove(&pod);
+            }
+        }
+    }
+
+    /// The latest sandbox of the pod of this one, which may be gone itself.
+    pub fn latest_of_pod(&self, sandbox: &Sandbox) -> Option<Arc<Sandbox>> {
+        let index = self.read();
+        let of_pod = index.by_pod.get(&sandbox.metadata.config.name.pod())?;
+        of_pod.iter().max_by_key(|sandbox| sandbox.metadata.created_at).cloned()
+    }
+
+    /// The sandbox of exactly this id.
+    pub fn get(&self, id: &str) -> Option<Arc<Sandbox>> {
+        self.read().by_id.get(id).cloned()
     }
 
     /// The sandbox of this id or of a unique beginning of it.
     pub fn find(&self, id: &str) -> Result<Arc<Sandbox>, IdError> {
-        crate::store::ids::find(&self.by_id.read().unwrap_or_else(PoisonError::into_inner), id)
+        crate::store::ids::find(&self.read().by_id, id)
     }
 
     /// All of them, in the order of their ids.
     pub fn all(&self) -> Vec<Arc<Sandbox>> {
-        self.by_id.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.read().by_id.values().cloned().collect()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,11 +9,12 @@ use futures_util::future::join_all;
 
 use super::files::{self, FileError};
 use super::init::{self, InitError};
-use super::{ChangeError, Held, Sandbox, SandboxEvent, SandboxState, network};
+use super::{ChangeError, Held, Sandbox, SandboxEvent, SandboxState, ipc, network};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::container::release::RemoveError as ContainerRemoveError;
 use crate::container::stop::{self, StopError};
 use crate::network::{NetworkError, netns, netns::NetnsError};
+use crate::pinned::{self, PinError};
 use crate::state::Runtime;
 use crate::store::{StoreError, Table};
 
@@ -44,6 +45,9 @@ pub enum ReleaseError {
     /// Its network namespace stays.
     #[error("cannot remove the pod's network namespace")]
     Namespace(#[from] NetnsError),
+    /// Another of its namespaces stays.
+    #[error("cannot remove a namespace of the pod")]
+    Pinned(#[from] PinError),
     /// Its first process stays.
     #[error(transparent)]
     Init(#[from] InitError),
@@ -82,7 +86,7 @@ pub async fn stop(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseErr
     init::end(runtime, sandbox)?;
     if sandbox.state() != SandboxState::Creating {
         // Before the network goes: should that fail, the pod is not ready all the same, and the kubelet's next call goes on.
-        sandbox.apply(SandboxEvent::Stopped)?;
+        runtime.change_sandbox(sandbox, SandboxEvent::Stopped)?;
     }
     disconnect(runtime, sandbox).await
 }
@@ -99,17 +103,17 @@ pub async fn remove(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseE
             .map_err(|source| ReleaseError::ContainerStays { id: container.id().to_string(), source })
     });
     join_all(removals).await.into_iter().collect::<Result<(), _>>()?;
-    sandbox.apply(SandboxEvent::Remove)?;
+    runtime.change_sandbox(sandbox, SandboxEvent::Remove)?;
     release(runtime, sandbox).await?;
     runtime.store.delete(Table::Sandboxes, sandbox.id().as_str())?;
-    runtime.sandboxes.remove(sandbox.id());
+    runtime.forget_sandbox(sandbox);
     runtime.sandbox_names.release(&sandbox.metadata().config.name.to_string(), sandbox.id().as_str());
     Ok(())
 }
 
 /// Gives back everything that the sandbox holds, within `deadline`. For a creation that failed.
 pub async fn undo(runtime: &Runtime, sandbox: &Sandbox, deadline: Duration) -> Result<(), ReleaseError> {
-    sandbox.apply(SandboxEvent::Remove)?;
+    runtime.change_sandbox(sandbox, SandboxEvent::Remove)?;
     tokio::time::timeout(deadline, release(runtime, sandbox)).await.unwrap_or(Err(ReleaseError::TimedOut(deadline.as_secs())))?;
     runtime.store.delete(Table::Sandboxes, sandbox.id().as_str())?;
     Ok(())
@@ -135,23 +139,29 @@ async fn release(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseErro
         })
         .await?;
     }
-    sandbox.apply(SandboxEvent::Holds(Held::default()))?;
+    runtime.change_sandbox(sandbox, SandboxEvent::Holds(Held::default()))?;
     Ok(())
 }
 
-/// Takes down the network: what CNI made, then the namespace.
+/// Takes down the network: what CNI made, then the namespace; and the IPC namespace with it.
 async fn disconnect(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseError> {
     let mut held = sandbox.status().held;
     if held.network {
         runtime.network.remove(&network::describe(runtime, sandbox.metadata())).await?;
         held.network = false;
-        sandbox.apply(SandboxEvent::Holds(held))?;
+        runtime.change_sandbox(sandbox, SandboxEvent::Holds(held))?;
     }
     if held.netns {
         let path = network::namespace(runtime, sandbox.metadata());
         blocking(move || Ok(netns::remove(&path)?)).await?;
         held.netns = false;
-        sandbox.apply(SandboxEvent::Holds(held))?;
+        runtime.change_sandbox(sandbox, SandboxEvent::Holds(held))?;
+    }
+    if held.ipc {
+        let path = ipc::namespace(&runtime.config, sandbox.metadata());
+        blocking(move || Ok(pinned::remove(&path)?)).await?;
+        held.ipc = false;
+        runtime.change_sandbox(sandbox, SandboxEvent::Holds(held))?;
     }
     Ok(())
 }

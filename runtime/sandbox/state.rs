@@ -45,6 +45,9 @@ pub struct Held {
     /// Its own cgroup.
     #[serde(default)]
     pub cgroup: bool,
+    /// Its pinned IPC namespace.
+    #[serde(default)]
+    pub ipc: bool,
 }
 
 impl Held {

@@ -124,12 +124,14 @@ fn a_pod_can_be_removed_although_its_plugin_fails_once_and_nothing_is_left_after
 }
 
 #[test]
-fn a_pod_whose_namespace_was_torn_away_can_still_be_removed() {
+fn a_pod_whose_namespace_was_torn_away_has_no_address_and_can_still_be_removed() {
     let Some(node) = bridged(&[PROBE]) else { return };
     let pod = run(&node, "web");
     let pin = pod_netns(&node);
     rustix::mount::unmount(&pin, rustix::mount::UnmountFlags::DETACH).unwrap();
     std::fs::remove_file(&pin).unwrap();
+    // As containerd tells it; the kubelet gives a pod without an address a new sandbox.
+    assert_eq!(node.pod_status(&pod.id).unwrap().network, Some(cri::PodSandboxNetworkStatus::default()));
     node.stop_pod(&pod.id).unwrap();
     node.remove_pod(&pod.id).unwrap();
     // Debian's bridge plugin cannot find its masquerading rules any more; the addresses are free.

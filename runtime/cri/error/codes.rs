@@ -45,7 +45,7 @@ pub(super) fn launch_code(error: &LaunchError) -> Code {
         LaunchError::Host(error) => host_code(error),
         LaunchError::Cancelled => Code::Unavailable,
         LaunchError::PidTarget(_) => Code::FailedPrecondition,
-        LaunchError::Path { .. } | LaunchError::Network(_) => Code::Internal,
+        LaunchError::Path { .. } | LaunchError::Network(_) | LaunchError::Pinned(_) => Code::Internal,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The RPCs over real parts, but for the supervisor: [`fake_supervisor`] runs `sleep` where ours runs wasm. Records, cgroups, overlay
 //! mounts, the image store and a pull from a registry ([`tiny_registry`]) are the real ones.
 
+mod documented;
 mod fake_supervisor;
 mod lifecycle;
 mod restart;

@@ -69,9 +69,9 @@ async fn what_an_earlier_daemon_left_half_done_is_finished() {
     let gone = node.run_pod("gone").await.unwrap();
     // As a daemon leaves it that is killed in the middle of a removal, of a start, and of RunPodSandbox.
     let runtime = Arc::clone(node.runtime());
-    runtime.containers.get(&removing).unwrap().apply(ContainerEvent::Remove).unwrap();
-    runtime.containers.get(&starting).unwrap().apply(ContainerEvent::Start).unwrap();
-    runtime.sandboxes.find(&gone).unwrap().apply(SandboxEvent::Remove).unwrap();
+    runtime.change_container(&runtime.containers.get(&removing).unwrap(), ContainerEvent::Remove).unwrap();
+    runtime.change_container(&runtime.containers.get(&starting).unwrap(), ContainerEvent::Start).unwrap();
+    runtime.change_sandbox(&runtime.sandboxes.find(&gone).unwrap(), SandboxEvent::Remove).unwrap();
     let mut half_made = runtime.sandboxes.find(&pod).unwrap().metadata().clone();
     half_made.id = crate::store::SandboxId::generate();
     half_made.config.name.name = "half".into();

@@ -11,6 +11,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::super::netns::{self, NetnsError};
 use super::{is_root, names_in, skip};
+use crate::pinned::PinError;
 
 /// Runs something inside a pinned namespace.
 pub fn inside<T: Send>(path: &Path, work: impl FnOnce() -> T + Send) -> T {
@@ -52,7 +53,7 @@ fn a_namespace_is_pinned_with_loopback_up_and_leaves_nothing() {
         let error = UdpSocket::bind("0.0.0.0:0").unwrap().connect("192.0.2.1:9").unwrap_err();
         assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NETUNREACH.raw_os_error()));
     });
-    assert!(matches!(netns::create(&below, "cri-wasm-x", &[]), Err(NetnsError::Exists(_))));
+    assert!(matches!(netns::create(&below, "cri-wasm-x", &[]), Err(NetnsError::Pin(PinError::Exists(_)))));
     netns::remove(&path).unwrap();
     netns::remove(&path).unwrap();
     assert!(!netns::is_pinned(&path));
@@ -106,13 +107,13 @@ fn names_and_leftovers_are_handled() {
     }
     let dir = tempfile::tempdir().unwrap();
     for name in ["", ".", "..", "a/b"] {
-        assert!(matches!(netns::create(dir.path(), name, &[]), Err(NetnsError::BadName(_))), "{name}");
+        assert!(matches!(netns::create(dir.path(), name, &[]), Err(NetnsError::Pin(PinError::BadName(_)))), "{name}");
     }
     // After a reboot on a disk the file is there, and no namespace.
     let path = dir.path().join("x");
     fs::write(&path, "").unwrap();
     assert!(!netns::is_pinned(&path));
-    assert!(matches!(netns::open(&path), Err(NetnsError::NotPinned(_))));
+    assert!(matches!(netns::open(&path), Err(NetnsError::Pin(PinError::NotPinned(_)))));
     assert_eq!(netns::create(dir.path(), "x", &[]).unwrap(), path);
     // Pinned twice by somebody, gone at once.
     rustix::mount::mount_bind(&path, &path).unwrap();

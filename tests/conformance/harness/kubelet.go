@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -35,8 +36,9 @@ var settingsOfNode = []string{
 	"vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes",
 }
 
-// StartKubelet starts a kubelet against a daemon, all its files and cgroups in the test's place.
-func StartKubelet(t *testing.T, environment Environment, place Place, daemon *Daemon) *Kubelet {
+// StartKubelet starts a kubelet against a daemon, all its files and cgroups in the test's place. Further settings, lines of YAML,
+// come after those that each test needs.
+func StartKubelet(t *testing.T, environment Environment, place Place, daemon *Daemon, settings ...string) *Kubelet {
 	t.Helper()
 	restoreSettings(t)
 	directory := filepath.Join(place.Disk, "kubelet")
@@ -86,7 +88,7 @@ imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 50Mi, nodefs.available: 1%%, nodefs.inodesFree: 1%%, imagefs.available: 1%%}
 `, securePort, port, daemon.Socket, kubelet.Cgroup,
 		place.Write(t, "kubelet/resolv.conf", "nameserver 127.0.0.1\n"),
-		filepath.Join(directory, "logs"), filepath.Join(directory, "plugins"), kubelet.Manifests))
+		filepath.Join(directory, "logs"), filepath.Join(directory, "plugins"), kubelet.Manifests)+strings.Join(settings, "\n"))
 	kubelet.process = StartProcess(t, filepath.Join(place.Disk, "kubelet.log"), nil, environment.Tool("kubelet"),
 		"--config="+configuration, "--root-dir="+filepath.Join(directory, "root"), "--cert-dir="+filepath.Join(directory, "pki"),
 		"--hostname-override="+NodeName, "--v=2")
@@ -163,6 +165,27 @@ func (k *Kubelet) Log(pod core.Pod, container core.ContainerStatus) (string, err
 		}
 	}
 	return text.String(), nil
+}
+
+// Metric is the sum over all labels of one of its own metrics; one that it has not counted yet is 0.
+func (k *Kubelet) Metric(name string) (float64, error) {
+	body, err := k.get("/metrics")
+	if err != nil {
+		return 0, err
+	}
+	var sum float64
+	for _, line := range strings.Split(string(body), "\n") {
+		rest, found := strings.CutPrefix(line, name)
+		if !found || (!strings.HasPrefix(rest, " ") && !strings.HasPrefix(rest, "{")) {
+			continue
+		}
+		value, err := strconv.ParseFloat(line[strings.LastIndex(line, " ")+1:], 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", line, err)
+		}
+		sum += value
+	}
+	return sum, nil
 }
 
 // PodCgroups lists the cgroups of pods that it has made and not removed.

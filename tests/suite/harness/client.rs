@@ -13,6 +13,8 @@ use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status};
 
+use super::wait::PATIENCE;
+
 /// No call of the suites takes longer than this.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -72,6 +74,26 @@ impl Client {
         executor().block_on(async { Ok(service.run_pod_sandbox(within(deadline, request)).await?.into_inner()) })
     }
 
+    /// CreateContainer for a caller that gives up after a while.
+    pub fn create_container_within(
+        &self,
+        deadline: Duration,
+        request: cri::CreateContainerRequest,
+    ) -> Result<cri::CreateContainerResponse, Status> {
+        let mut service = self.runtime.clone();
+        executor().block_on(async { Ok(service.create_container(within(deadline, request)).await?.into_inner()) })
+    }
+
+    /// StopContainer for a caller that gives up after a while.
+    pub fn stop_container_within(
+        &self,
+        deadline: Duration,
+        request: cri::StopContainerRequest,
+    ) -> Result<cri::StopContainerResponse, Status> {
+        let mut service = self.runtime.clone();
+        executor().block_on(async { Ok(service.stop_container(within(deadline, request)).await?.into_inner()) })
+    }
+
     /// PullImage for a caller that gives up after a while.
     pub fn pull_image_within(
         &self,
@@ -87,6 +109,47 @@ fn within<T>(deadline: Duration, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(deadline);
     request
+}
+
+/// The messages of a call that answers with many.
+#[derive(Debug)]
+pub struct Messages<T>(tonic::Streaming<T>);
+
+impl<T> Messages<T> {
+    /// The next one, or how the call ended: `Ok(None)` is its regular end.
+    pub fn next(&mut self) -> Result<Option<T>, Status> {
+        executor().block_on(async {
+            match tokio::time::timeout(PATIENCE, self.0.message()).await {
+                Ok(message) => message,
+                Err(_) => panic!("no message came within {PATIENCE:?}"),
+            }
+        })
+    }
+
+    /// All of them up to the end.
+    pub fn all(mut self) -> Result<Vec<T>, Status> {
+        std::iter::from_fn(|| self.next().transpose()).collect()
+    }
+}
+
+macro_rules! streams {
+    ($($service:ident.$name:ident($request:ident) -> $response:ident;)*) => {
+        impl Client {
+            $(
+                pub fn $name(&self, request: cri::$request) -> Result<Messages<cri::$response>, Status> {
+                    let mut service = self.$service.clone();
+                    executor().block_on(async { Ok(Messages(service.$name(request).await?.into_inner())) })
+                }
+            )*
+        }
+    };
+}
+
+streams! {
+    runtime.get_container_events(GetEventsRequest) -> ContainerEventResponse;
+    runtime.stream_pod_sandboxes(StreamPodSandboxesRequest) -> StreamPodSandboxesResponse;
+    runtime.stream_containers(StreamContainersRequest) -> StreamContainersResponse;
+    images.stream_images(StreamImagesRequest) -> StreamImagesResponse;
 }
 
 macro_rules! calls {
@@ -125,7 +188,10 @@ calls! {
     runtime.exec(ExecRequest) -> ExecResponse;
     runtime.attach(AttachRequest) -> AttachResponse;
     runtime.port_forward(PortForwardRequest) -> PortForwardResponse;
+    runtime.container_stats(ContainerStatsRequest) -> ContainerStatsResponse;
     runtime.list_container_stats(ListContainerStatsRequest) -> ListContainerStatsResponse;
+    runtime.pod_sandbox_stats(PodSandboxStatsRequest) -> PodSandboxStatsResponse;
+    runtime.list_pod_sandbox_stats(ListPodSandboxStatsRequest) -> ListPodSandboxStatsResponse;
     runtime.checkpoint_container(CheckpointContainerRequest) -> CheckpointContainerResponse;
     runtime.list_metric_descriptors(ListMetricDescriptorsRequest) -> ListMetricDescriptorsResponse;
     images.pull_image(PullImageRequest) -> PullImageResponse;

@@ -84,6 +84,7 @@ impl Descriptors {
                 Ok(DescriptorKind::Root) => &mut places.root,
                 Ok(DescriptorKind::Log) => &mut log,
                 Ok(DescriptorKind::Netns) => &mut places.network,
+                Ok(DescriptorKind::Ipcns) => &mut places.ipc,
                 Ok(DescriptorKind::OomEvents) => &mut oom_events,
                 Ok(DescriptorKind::Stdin) => &mut stdin,
                 Ok(DescriptorKind::Stdout) => &mut stdout,
@@ -122,6 +123,7 @@ impl Descriptors {
             .chain([&self.stdin, &self.stdout, &self.stderr, &self.terminal, &self.master].into_iter().flatten())
             .chain(&self.places.target)
             .chain(&self.places.network)
+            .chain(&self.places.ipc)
             .chain(&self.places.root)
             .chain(&self.places.cgroups)
             .chain(&self.places.mounts)

@@ -53,6 +53,8 @@ pub struct Places {
     pub target: Option<OwnedFd>,
     /// The pod's network namespace; absent for pods on the host's network.
     pub network: Option<OwnedFd>,
+    /// The IPC namespace that the pod's containers share; absent: the guest gets one of its own.
+    pub ipc: Option<OwnedFd>,
     /// The detached mount that becomes `/`.
     pub root: Option<OwnedFd>,
     /// One detached mount for each of `GuestSpec.mounts`.
@@ -83,7 +85,11 @@ pub fn enter(spec: &GuestSpec, places: Places, filter: &Filter) -> Result<(), Ja
             rustix::thread::move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
                 .map_err(|error| JailError::new("entering the pod's network namespace", error))?;
         }
-        unshare(spec)?;
+        if let Some(ipc) = &places.ipc {
+            rustix::thread::move_into_link_name_space(ipc.as_fd(), Some(LinkNameSpaceType::InterProcessCommunication))
+                .map_err(|error| JailError::new("entering the pod's IPC namespace", error))?;
+        }
+        unshare(spec, places.ipc.is_none())?;
         mounts::enter_root(spec, places.root, places.mounts)?;
         proc::mount(spec)?;
         proc::protect(spec)?;
@@ -91,14 +97,17 @@ pub fn enter(spec: &GuestSpec, places: Places, filter: &Filter) -> Result<(), Ja
     privileges::limit(spec)?;
     privileges::drop_all(spec)?;
     filesystem::restrict()?;
-    filter.apply()
+    for program in &spec.seccomp_programs {
+        syscalls::apply_asked(program)?;
+    }
+    if spec.seccomp_unconfined { Ok(()) } else { filter.apply() }
 }
 
 /// Locks the calling process in with nothing: an empty root of its own, and no privileges.
 pub fn enter_nothing(spec: &GuestSpec, null: &OwnedFd, filter: &Filter) -> Result<(), JailError> {
     let failed = |error: rustix::io::Errno| JailError::new("closing the supervisor's output", error);
     rustix::stdio::dup2_stdout(null).and_then(|()| rustix::stdio::dup2_stderr(null)).map_err(failed)?;
-    unshare(spec)?;
+    unshare(spec, true)?;
     mounts::enter_empty()?;
     privileges::limit(spec)?;
     privileges::drop_all(spec)?;
@@ -117,9 +126,9 @@ fn join_process(target: OwnedFd) -> Result<(), JailError> {
 }
 
 #[allow(unsafe_code, reason = "unshare is unsafe in rustix for the sake of CLONE_FILES, which is not asked for")]
-fn unshare(spec: &GuestSpec) -> Result<(), JailError> {
+fn unshare(spec: &GuestSpec, own_ipc: bool) -> Result<(), JailError> {
     let mut flags = UnshareFlags::NEWNS;
-    if !spec.host_ipc {
+    if own_ipc && !spec.host_ipc {
         flags |= UnshareFlags::NEWIPC;
     }
     if !spec.host_uts {

@@ -24,10 +24,17 @@ pub(super) fn limit(spec: &GuestSpec) -> Result<(), JailError> {
 
 /// Becomes the container's user and gives up every capability but the one that binds low ports on the host's network.
 ///
-/// A guest of user 0 owns root's files and no more: it has none of root's powers over files of others.
+/// A guest of user 0 owns root's files and no more: it has none of root's powers over files of others. The bounding set is what the
+/// pod asks for, to be seen and without effect: nothing in it can ever be gained, as the process never executes a program and has
+/// `no_new_privs`.
 pub(super) fn drop_all(spec: &GuestSpec) -> Result<(), JailError> {
     let failed = |step: &'static str| move |error: rustix::io::Errno| JailError::new(step, error);
-    let bindable = if spec.host_network && spec.uid == 0 { CapabilitySet::NET_BIND_SERVICE } else { CapabilitySet::empty() };
+    let bindable = if spec.host_network && spec.uid == 0 && !spec.no_low_ports {
+        CapabilitySet::NET_BIND_SERVICE
+    } else {
+        CapabilitySet::empty()
+    };
+    let bounding = CapabilitySet::from_bits_truncate(spec.capability_bounding) | bindable;
 
     let groups: Vec<Gid> = spec.groups.iter().map(|&group| Gid::from_raw(group)).collect();
     rustix::thread::set_thread_groups(&groups).map_err(failed("setting the supplemental groups"))?;
@@ -36,12 +43,12 @@ pub(super) fn drop_all(spec: &GuestSpec) -> Result<(), JailError> {
     // The bounding set goes while the capability to shrink it is still held, that is before the user changes.
     for number in 0..64u32 {
         let Some(capability) = CapabilitySet::from_bits(1 << number) else { continue };
-        if capability.bits().count_ones() != 1 || bindable.contains(capability) {
+        if capability.bits().count_ones() != 1 || bounding.contains(capability) {
             continue;
         }
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             Ok(()) | Err(rustix::io::Errno::INVAL) => {}
-            Err(error) => return Err(JailError::new("emptying the capability bounding set", error)),
+            Err(error) => return Err(JailError::new("shrinking the capability bounding set", error)),
         }
     }
     let uid = Uid::from_raw(spec.uid);

@@ -178,6 +178,30 @@ impl Filter {
     }
 }
 
+/// Installs a program of the pod's own profile, compiled by the daemon, in the calling thread. It comes before [`Filter::apply`], which
+/// forbids it; the kernel takes the most restrictive answer of all.
+#[allow(unsafe_code, reason = "seccomp(2), which seccompiler only makes together with a prctl that a profile may forbid")]
+pub(super) fn apply_asked(program: &[u8]) -> Result<(), JailError> {
+    let failed = |error: std::io::Error| JailError::new("installing the pod's seccomp profile", error);
+    let mut instructions: Vec<libc::sock_filter> = program
+        .chunks_exact(size_of::<libc::sock_filter>())
+        .filter_map(|bytes| {
+            let &[code_0, code_1, jt, jf, k_0, k_1, k_2, k_3] = bytes else { return None };
+            Some(libc::sock_filter {
+                code: u16::from_ne_bytes([code_0, code_1]),
+                jt,
+                jf,
+                k: u32::from_ne_bytes([k_0, k_1, k_2, k_3]),
+            })
+        })
+        .collect();
+    let length = u16::try_from(instructions.len()).map_err(|error| failed(std::io::Error::other(error)))?;
+    let program = libc::sock_fprog { len: length, filter: instructions.as_mut_ptr() };
+    // SAFETY: the program lives until the call returns; the kernel copies and checks it.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, std::ptr::from_ref(&program)) };
+    if result == 0 { Ok(()) } else { Err(failed(std::io::Error::last_os_error())) }
+}
+
 fn equals(argument: u8, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)
 }

@@ -32,7 +32,7 @@ fn ended(runtime: &Arc<Runtime>, guest: &str, record: ExitRecord) {
         tracing::debug!(guest, "a guest without a container has ended");
         return;
     };
-    apply(&container, record.into());
+    apply(runtime, &container, record.into());
     // What was run in it besides ends with it, also where there is no cgroup to end it by.
     for process in runtime.execs.of(guest) {
         if let Err(error) = runtime.host.signal(&process, libc::SIGKILL) {
@@ -44,9 +44,9 @@ fn ended(runtime: &Arc<Runtime>, guest: &str, record: ExitRecord) {
 }
 
 /// Records an end; one that is on record already stays as it is.
-pub fn apply(container: &Container, exit: Exit) {
+pub fn apply(runtime: &Runtime, container: &Container, exit: Exit) {
     let (code, reason) = (exit.code, exit.reason.clone());
-    match container.apply(ContainerEvent::Ended(exit)) {
+    match runtime.change_container(container, ContainerEvent::Ended(exit)) {
         Ok(true) => tracing::info!(container = %container.id(), code, reason, "the guest has ended"),
         Ok(false) => {}
         Err(error) => {

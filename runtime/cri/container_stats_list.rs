@@ -1,0 +1,27 @@
+//! ListContainerStats: every ten seconds with an empty filter, for the kubelet's summary and its evictions.
+
+use std::sync::Arc;
+
+use super::error::Error;
+use super::{answer_stats, filter};
+use crate::proto::runtime::v1::{
+    ContainerFilter, ContainerStats, ContainerStatsFilter, ListContainerStatsRequest, ListContainerStatsResponse,
+};
+use crate::state::Runtime;
+use crate::stats;
+
+pub(super) async fn list(runtime: Arc<Runtime>, request: ListContainerStatsRequest) -> Result<ListContainerStatsResponse, Error> {
+    Ok(ListContainerStatsResponse { stats: items(&runtime, request.filter).await? })
+}
+
+/// The running containers that match. One that ends while it is measured is left out.
+pub(super) async fn items(runtime: &Arc<Runtime>, filter: Option<ContainerStatsFilter>) -> Result<Vec<ContainerStats>, Error> {
+    let filter = filter.map(|filter| ContainerFilter {
+        id: filter.id,
+        pod_sandbox_id: filter.pod_sandbox_id,
+        label_selector: filter.label_selector,
+        state: None,
+    });
+    let measured = stats::running_containers(runtime, filter::containers(runtime, filter)).await?;
+    Ok(measured.iter().map(|(container, usage)| answer_stats::container(runtime, container, usage)).collect())
+}

@@ -1,0 +1,33 @@
+//! ListPodSandboxStats: every ten seconds where the kubelet has its gate PodAndContainerStatsFromCRI.
+
+use std::sync::Arc;
+
+use super::error::Error;
+use super::{answer_stats, filter};
+use crate::proto::runtime::v1::{
+    ListPodSandboxStatsRequest, ListPodSandboxStatsResponse, PodSandboxFilter, PodSandboxStateValue, PodSandboxStats,
+    PodSandboxStatsFilter,
+};
+use crate::sandbox::SandboxState;
+use crate::state::Runtime;
+use crate::stats;
+
+pub(super) async fn list(
+    runtime: Arc<Runtime>,
+    request: ListPodSandboxStatsRequest,
+) -> Result<ListPodSandboxStatsResponse, Error> {
+    Ok(ListPodSandboxStatsResponse { stats: items(&runtime, request.filter).await? })
+}
+
+/// The ready pods that match. One that is stopped while it is measured is left out.
+pub(super) async fn items(runtime: &Arc<Runtime>, filter: Option<PodSandboxStatsFilter>) -> Result<Vec<PodSandboxStats>, Error> {
+    let filter = filter.unwrap_or_default();
+    let filter = PodSandboxFilter {
+        id: filter.id,
+        label_selector: filter.label_selector,
+        state: Some(PodSandboxStateValue { state: crate::proto::runtime::v1::PodSandboxState::SandboxReady.into() }),
+    };
+    let mut measured = stats::sandboxes(runtime, filter::sandboxes(runtime, Some(filter))).await?;
+    measured.retain(|(sandbox, _)| sandbox.state() == SandboxState::Ready);
+    Ok(measured.iter().map(|(sandbox, usage)| answer_stats::sandbox(runtime, sandbox, usage)).collect())
+}
