@@ -76,9 +76,15 @@ fn a_container_of_a_pod_in_a_slice_is_a_scope_from_its_start_to_its_end() {
 #[test]
 fn a_guest_in_a_scope_that_outgrows_its_memory_is_oom_killed_and_the_scope_goes() {
     let Some((mock, node, pod, _directory)) = node("b") else { return };
+    mock.collect();
     let resources = cri::LinuxContainerResources { memory_limit_in_bytes: 48 * MIB, ..Default::default() };
-    let ended = node.run(&pod, &limited(PROBE.container("main", &["eat-memory", "256M"]), resources)).status;
-    assert_eq!((ended.exit_code, ended.reason.as_str()), (137, "OOMKilled"), "{}", ended.message);
+    for name in ["first", "second", "third", "fourth"] {
+        let ended = node.run(&pod, &limited(PROBE.container(name, &["eat-memory", "256M"]), resources.clone())).status;
+        assert_eq!((ended.exit_code, ended.reason.as_str()), (137, "OOMKilled"), "{}", ended.message);
+    }
+    let killed = node.launch(&pod, &limited(PROBE.container("killed", &["sleep", "forever"]), resources));
+    node.stop_container(&killed, 0).unwrap();
+    assert_eq!(node.status(&killed).reason, "Error", "killed, and not for memory");
     node.remove_pod(&pod.id).unwrap();
     assert_eq!(mock.units(), [""; 0]);
     node.finish();

@@ -85,7 +85,7 @@ impl Mock {
         std::fs::write(&config, text).unwrap();
         let mut command = Command::new("dbus-daemon");
         command.arg("--nofork").arg("--nopidfile").arg(format!("--config-file={}", config.display()));
-        let daemon = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().ok()?;
+        let daemon = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
         let deadline = Instant::now() + Duration::from_secs(10);
         let stream = loop {
             match UnixStream::connect(&socket) {
@@ -114,6 +114,26 @@ impl Mock {
     /// What it was asked for, in order.
     pub fn calls(&self) -> Vec<String> {
         self.state.lock().unwrap().calls.clone()
+    }
+
+    /// From now on a scope that is empty goes at once, as a real one does: before anybody has looked at its counters.
+    pub fn collect(&self) {
+        let state = Arc::downgrade(&self.state);
+        std::thread::spawn(move || {
+            while let Some(state) = state.upgrade() {
+                let mut state = state.lock().unwrap();
+                let empty = |unit: &Unit| unit.directories.iter().all(|path| path.is_dir()) && unit.processes().is_empty();
+                state.units.retain(|name, unit| {
+                    let gone = name.ends_with(".scope") && empty(unit);
+                    if gone {
+                        unit.directories.iter().for_each(|path| remove(path));
+                    }
+                    !gone
+                });
+                drop(state);
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        });
     }
 
     /// Lets the next job fail.

@@ -54,17 +54,20 @@ fn a_scope_is_kept_for_its_guest_limited_changed_and_stopped() {
     assert_eq!((read("cpuset", "cpuset.cpus"), read("cpu", "cpu.cfs_quota_us")), ("0".to_owned(), "25300".to_owned()));
     assert_eq!(read("memory", "memory.limit_in_bytes"), (64 << 20).to_string());
 
-    let mut guest = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let null = std::process::Stdio::null;
+    let mut command = std::process::Command::new("sleep");
+    let mut guest = command.arg("60").stdin(null()).stdout(null()).stderr(null()).spawn().unwrap();
     made.group.add(guest.id() as i32).unwrap();
     let group = made.group.clone();
     drop(made);
     assert_eq!(scope.processes(), [guest.id() as i32], "the guest is where systemd looks, and the holder has gone");
-    let change = group.update(&Limits { memory_bytes: Some(128 << 20), ..limits() }).unwrap();
+    let change = group.update(&Limits { memory_bytes: Some(128 << 20), swap_bytes: Some(128 << 20), ..limits() }).unwrap();
     let scope = mock.unit("cri-wasm-abc.scope").unwrap();
     assert_eq!(scope.number("MemoryLimit"), Some(128 << 20));
     drop(change);
     // What the kernel refuses is not told.
-    group.update(&Limits { memory_bytes: Some(256 << 20), cpu_quota_us: Some(1), ..limits() }).unwrap_err();
+    let wrong = Limits { memory_bytes: Some(256 << 20), swap_bytes: Some(256 << 20), cpu_quota_us: Some(1), ..limits() };
+    group.update(&wrong).unwrap_err();
     assert_eq!(mock.unit("cri-wasm-abc.scope").unwrap().number("MemoryLimit"), Some(128 << 20));
 
     group.kill().unwrap();

@@ -474,19 +474,17 @@ mod tests {
         let mut expected = Vec::new();
         let mut put = |bytes: &[u8]| expected.extend_from_slice(bytes);
         // Length of the array, then padding to the first struct.
-        put(&44u32.to_ne_bytes());
+        put(&40u32.to_ne_bytes());
         put(&[0; 4]);
         put(&1u32.to_ne_bytes());
         put(b"A\0\x01b\0\0\0\0");
         put(&1u32.to_ne_bytes());
-        put(&[0; 4]);
+        // The next struct begins at byte 24, where the one before ends.
         put(&4u32.to_ne_bytes());
         put(b"Pids\0\x02au\0\0\0\0");
         put(&4u32.to_ne_bytes());
         put(&3u32.to_ne_bytes());
         let written = writer.finish();
-        // The struct of A ends at byte 20 and the next begins at 24.
-        assert_eq!(written.len(), expected.len());
         assert_eq!(written, expected);
     }
 
