@@ -8,8 +8,10 @@ use std::time::Duration;
 use images::{CodeReport, CompileError, Compiler};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
+use tracing::Instrument;
 
 use crate::cgroup::Cgroup;
+use crate::metrics::{Outcome, Timed, metrics};
 
 /// Most bytes of the report that are read: it lists imports, and a component may have thousands.
 const MAX_REPORT: u64 = 1 << 20;
@@ -53,7 +55,21 @@ impl Compiler for ProcessCompiler {
 
     fn compile(&self, wasm: PathBuf, output: PathBuf) -> Pin<Box<dyn Future<Output = Result<CodeReport, CompileError>> + Send>> {
         let compiler = self.clone();
-        Box::pin(async move { compiler.run(wasm, output).await })
+        Box::pin(async move {
+            let timed = Timed::new("canceled", |result, taken: Duration| {
+                metrics().compiles.get_or_create(&Outcome { result }).inc();
+                metrics().compile_duration.observe(taken.as_secs_f64());
+            });
+            let span = tracing::debug_span!("compile file", wasm = %wasm.display());
+            let compiled = compiler.run(wasm, output).instrument(span).await;
+            timed.end(match &compiled {
+                Ok(_) => "ok",
+                Err(CompileError::Rejected(_)) => "rejected",
+                Err(CompileError::Limit(_)) => "limit",
+                Err(_) => "failed",
+            });
+            compiled
+        })
     }
 }
 

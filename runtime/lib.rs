@@ -31,6 +31,8 @@ pub mod proto {
 
 pub mod config;
 pub mod logging;
+pub mod metrics;
+pub mod traces;
 
 pub mod server;
 

@@ -6,11 +6,14 @@
 use std::io::{self, IsTerminal};
 
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::{MakeWriter, time};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{Log, LogFormat};
+use crate::traces::Traces;
 
 /// Why there are no logs.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +33,18 @@ pub enum LoggingError {
 }
 
 /// Sets up logging for the whole process, once.
-pub fn init(log: &Log) -> Result<(), LoggingError> {
+///
+/// `traces`: who else is told of spans, each with a filter of its own.
+pub fn init(log: &Log, traces: Option<&Traces>) -> Result<(), LoggingError> {
     let filter = filter(log, std::env::var("RUST_LOG").ok().as_deref())?;
-    subscriber(log.format, filter, io::stderr().is_terminal(), io::stderr).try_init()?;
+    let ansi = io::stderr().is_terminal();
+    match traces {
+        None => subscriber(log.format, filter, ansi, io::stderr).try_init()?,
+        Some(traces) => {
+            let lines = lines(log.format, ansi, io::stderr).with_filter(filter);
+            tracing_subscriber::registry().with(lines).with(traces.layer()).try_init()?;
+        }
+    }
     Ok(())
 }
 
@@ -48,12 +60,20 @@ fn subscriber<W>(format: LogFormat, filter: EnvFilter, ansi: bool, writer: W) ->
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_timer(time::SystemTime).with_ansi(ansi).with_writer(writer);
+    Box::new(tracing_subscriber::registry().with(filter).with(lines(format, ansi, writer)))
+}
+
+/// Writes a line for each event.
+fn lines<S, W>(format: LogFormat, ansi: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let layer = tracing_subscriber::fmt::layer().with_timer(time::SystemTime).with_ansi(ansi).with_writer(writer);
     match format {
-        LogFormat::Text => Box::new(builder.finish()),
+        LogFormat::Text => layer.boxed(),
         // The event's own fields stand beside time and level, where collectors look for them.
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).with_ansi(false).finish()),
+        LogFormat::Json => layer.json().flatten_event(true).with_ansi(false).boxed(),
     }
 }
 

@@ -14,6 +14,8 @@ fn main() -> ExitCode {
             let code = wasm_host::compile::main(&arguments.input, &arguments.output, arguments.limits());
             ExitCode::from(u8::try_from(code).unwrap_or(1))
         }
+        // It gives up root while no other thread is there to keep it.
+        Command::Ports(arguments) => cri_wasm::network::host_port::main(&arguments),
         command => cri_wasm::cli::run(command),
     }
 }

@@ -8,6 +8,7 @@
 //! | container Starting | nothing | Created: the launch never took place |
 //! | container Removing | | removed, in the background |
 //! | sandbox Ready | its network namespace | Ready |
+//! | | its forwarder of host ports is gone | Ready, with another one |
 //! | | no such namespace, or another boot | NotReady |
 //! | sandbox Creating | | undone, in the background |
 //! | sandbox Removing | | removed, in the background |
@@ -94,7 +95,7 @@ pub async fn recover(runtime: &Arc<Runtime>, origin: Origin) -> Result<(), OpenE
 }
 
 /// Brings one sandbox to what is true.
-fn settle_sandbox(runtime: &Runtime, sandbox: &Sandbox, origin: Origin) {
+fn settle_sandbox(runtime: &Arc<Runtime>, sandbox: &Arc<Sandbox>, origin: Origin) {
     if sandbox.state() == SandboxState::Ready {
         let lost_network =
             sandbox.status().held.netns && !netns::is_pinned(&sandbox::network::namespace(runtime, sandbox.metadata()));
@@ -107,6 +108,7 @@ fn settle_sandbox(runtime: &Runtime, sandbox: &Sandbox, origin: Origin) {
             }
         }
     }
+    sandbox::ports::keep(runtime, sandbox);
 }
 
 fn restore_container(runtime: &Runtime, record: ContainerRecord) -> Arc<Container> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use images::Images;
+use images::{Auth, Image, Images, Progress, PullError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -14,7 +14,9 @@ use crate::container::{Container, Containers};
 use crate::events::Events;
 use crate::exec::Execs;
 use crate::host::Host;
+use crate::metrics::{self, Outcome, Timed, metrics};
 use crate::network::Network;
+use crate::network::host_port::HostPorts;
 use crate::sandbox::{Sandbox, Sandboxes};
 use crate::stats::Stats;
 use crate::store::{Names, Store, StoreError};
@@ -34,6 +36,8 @@ pub struct Parts {
     pub images: Images,
     /// CNI; whoever made it watches its configuration.
     pub network: Network,
+    /// Host ports that CNI does not map.
+    pub host_ports: HostPorts,
     /// The node's control groups.
     pub cgroups: Cgroups,
     /// The supervisor.
@@ -65,6 +69,8 @@ pub struct Runtime {
     pub images: Images,
     /// CNI.
     pub network: Network,
+    /// Host ports that CNI does not map.
+    pub host_ports: HostPorts,
     /// The node's control groups.
     pub cgroups: Cgroups,
     /// The supervisor.
@@ -110,11 +116,12 @@ impl Runtime {
         let mirror = parts.config.root.join("records.redb");
         let opened = tokio::task::spawn_blocking(move || Store::open(&live, &mirror, &boot_id)).await;
         let (store, origin) = opened.map_err(|_| OpenError::Interrupted)??;
-        let Parts { config, images, network, cgroups, host } = parts;
+        let Parts { config, images, network, host_ports, cgroups, host } = parts;
         let runtime = Arc::new(Self {
             config,
             images,
             network,
+            host_ports,
             cgroups,
             host,
             store: Arc::new(store),
@@ -171,6 +178,34 @@ impl Runtime {
     /// The containers of a sandbox, in the order of their ids.
     pub fn containers_of(&self, sandbox: &Sandbox) -> Vec<Arc<Container>> {
         sandbox.containers().iter().filter_map(|id| self.containers.get(id.as_str())).collect()
+    }
+
+    /// Pulls an image, counted; `progress` shows how far it is. Ends with its caller.
+    pub async fn pull(&self, reference: &str, auth: Option<Auth>, progress: Option<&Progress>) -> Result<Arc<Image>, PullError> {
+        let timed = Timed::new("canceled", |result, taken: Duration| {
+            metrics().pulls.get_or_create(&Outcome { result }).inc();
+            metrics().pull_duration.observe(taken.as_secs_f64());
+        });
+        let pulled = self.images.pull_with(reference, auth, progress).await;
+        timed.end(if pulled.is_ok() { "ok" } else { "error" });
+        if pulled.is_ok() {
+            self.measure_images();
+        }
+        pulled
+    }
+
+    /// Notes what the image store takes now, where anybody wants to know.
+    pub fn measure_images(&self) {
+        if self.config.metrics.address.is_none() {
+            return;
+        }
+        let images = self.images.clone();
+        self.spawn(async move {
+            match images.usage().await {
+                Ok(usage) => metrics::image_store(&images, usage.used_bytes),
+                Err(error) => tracing::debug!(%error, "the image store is not measured"),
+            }
+        });
     }
 
     /// The group of a container; `None` where the node has no cgroups.

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use crate::auth::Auth;
 use crate::code::{Code, CodeFlights, Compiler};
 use crate::config::Config;
+use crate::counts::Counts;
 use crate::digest::Digest;
 use crate::error::{CodeError, DiskError, LookupError, NotFound, OpenError, PullError, RemoveError};
 use crate::files::{self, Found};
@@ -177,6 +178,11 @@ impl Images {
         };
         let (used_bytes, inodes) = tokio::task::spawn_blocking(measured).await.map_err(std::io::Error::other)??;
         Ok(Usage { mountpoint: self.inner.config.root.clone(), used_bytes, inodes })
+    }
+
+    /// What has been counted since the store was opened.
+    pub fn counts(&self) -> &Counts {
+        &self.inner.store.counts
     }
 
     /// Records that were broken when the store was opened, under the names that they have now.

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
+use crate::counts::Counts;
 use crate::digest::Digest;
 use crate::disk;
 use crate::error::{CodeError, CompileError, DiskError};
@@ -79,6 +80,7 @@ struct Inner {
     at_once: Semaphore,
     checked: Mutex<HashMap<Digest, Stamp>>,
     rejected: Mutex<Rejected>,
+    counts: Arc<Counts>,
 }
 
 /// The flights are apart from what they work on, so that no flight owns itself.
@@ -91,6 +93,7 @@ impl CodeCache {
         ingest: Ingest,
         compiler: Arc<dyn Compiler>,
         at_once: usize,
+        counts: Arc<Counts>,
     ) -> Result<CodeCache, DiskError> {
         let fingerprint = compiler.fingerprint();
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte);
@@ -110,6 +113,7 @@ impl CodeCache {
             at_once,
             checked: Mutex::default(),
             rejected: Mutex::default(),
+            counts,
         })))
     }
 
@@ -146,7 +150,11 @@ impl CodeCache {
     /// Code for a wasm file, if it is there and whole.
     pub(crate) async fn cached(&self, digest: Digest) -> Result<Option<Code>, CodeError> {
         let inner = self.0.clone();
-        blocking(move || Ok(inner.cached(&digest))).await
+        let code = blocking(move || Ok(inner.cached(&digest))).await?;
+        if code.is_some() {
+            Counts::add(&self.0.counts.code_hits, 1);
+        }
+        Ok(code)
     }
 
     /// Code for a wasm file, from the cache or made now from `source`. The pins outlive the work, so that code which
@@ -173,6 +181,7 @@ impl Inner {
         if let Some(code) = CodeCache(self.clone()).cached(digest.clone()).await? {
             return Ok(code);
         }
+        Counts::add(&self.counts.code_misses, 1);
         let failed = |reason| CodeError::Compile { path: source.display().to_string(), reason };
         if let Some(words) = self.rejected(&digest) {
             return Err(failed(CompileError::Rejected(words)));

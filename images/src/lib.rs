@@ -7,6 +7,7 @@
 mod api;
 mod auth;
 mod config;
+mod counts;
 #[allow(missing_docs, reason = "the text of each variant says what its fields are")]
 mod error;
 mod image;
@@ -45,6 +46,7 @@ pub use api::{Hold, Images, Usage};
 pub use auth::Auth;
 pub use code::{Code, CodeReport, Compiler};
 pub use config::{CompileMode, Config, Limits};
+pub use counts::Counts;
 pub use error::{CodeError, CompileError, DiskError, LookupError, NotFound, OpenError, PullError, RemoveError};
 pub use files::{FileKind, Found};
 pub use image::{ArtifactKind, DEFAULT_PATH, Image, ImageConfig, WasmFile, search_path};

@@ -15,6 +15,8 @@ mod watch;
 
 use std::sync::Arc;
 
+use tracing::Instrument as _;
+
 use crate::api::Inner;
 use crate::auth::Auth;
 use crate::digest::Digest;
@@ -86,11 +88,11 @@ pub(crate) async fn pull(
 
 impl Pull {
     async fn run(&self) -> Result<Arc<Image>, PullError> {
-        let resolved = self.resolve().await?;
+        let resolved = self.resolve().instrument(tracing::debug_span!("resolve")).await?;
         // What was named, not the variant that was chosen of it: that is what is signed.
         if let Some((_, document)) = resolved.blobs.first() {
             let subject = Subject { reference: &self.reference, digest: &resolved.named, document };
-            self.inner.rules.verify(&subject).await?;
+            self.inner.rules.verify(&subject).instrument(tracing::debug_span!("verify")).await?;
         }
         for (digest, _) in &resolved.blobs {
             self.pins.add(Item::Blob(digest.clone()));
@@ -105,9 +107,9 @@ impl Pull {
                 resolved.manifest.layers.iter().for_each(|blob| self.tracker.add(progress::here(blob)));
                 image
             }
-            None => self.fetch(&resolved, &mut blobs).await?,
+            None => self.fetch(&resolved, &mut blobs).instrument(tracing::debug_span!("fetch")).await?,
         };
-        self.compile(&image, is_new).await?;
+        self.compile(&image, is_new).instrument(tracing::debug_span!("compile")).await?;
         image.repo_digests = vec![format!("{}@{}", self.reference.name(), resolved.named)];
         let (store, pins, tag) = (self.inner.store.clone(), self.pins.clone(), self.reference.tagged());
         let registered = tokio::task::spawn_blocking(move || store.register(NewImage { image, blobs, tag }, pins)).await;

@@ -33,6 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::code::CodeCache;
+use crate::counts::Counts;
 use crate::digest::Digest;
 use crate::disk;
 use crate::error::NotFound;
@@ -52,6 +53,7 @@ pub(crate) struct Store {
     pub(crate) partials: Partials,
     pub(crate) layers: Layers,
     pub(crate) code: CodeCache,
+    pub(crate) counts: Arc<Counts>,
     /// Broken records that were renamed when the store was opened.
     pub(crate) set_aside: Vec<PathBuf>,
     blobs: PathBuf,

@@ -15,6 +15,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::network::host_port::PortsArgs;
+
 /// A CRI runtime that runs WebAssembly pods.
 #[derive(Debug, Parser)]
 #[command(name = "cri-wasm", version, about, max_term_width = 120)]
@@ -45,6 +47,9 @@ pub enum Command {
     /// Compile one wasm file; the daemon starts it
     #[command(hide = true)]
     Compile(CompileArgs),
+    /// Forward the host ports of one pod; the daemon starts it
+    #[command(hide = true)]
+    Ports(PortsArgs),
     /// Wait for the end of the input; the daemon starts it to keep a scope of systemd's until a guest is in it
     #[command(hide = true)]
     Hold,
@@ -148,7 +153,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Config(arguments) => print_config(&arguments),
         Command::Hold => hold(),
         Command::Descriptors => print_descriptors(),
-        Command::Host(_) | Command::Compile(_) => Ok(ExitCode::FAILURE),
+        Command::Host(_) | Command::Compile(_) | Command::Ports(_) => Ok(ExitCode::FAILURE),
     };
     result.unwrap_or_else(|error| {
         eprintln!("cri-wasm: {error:#}");

@@ -18,15 +18,19 @@ use crate::cgroup::{self, Cgroup, CgroupPath, Cgroups, PathError, unit};
 use crate::compiler::{CompileLimits, ProcessCompiler};
 use crate::config::{CompileWhen, Config};
 use crate::host::{Host, HostConfig};
+use crate::metrics;
+use crate::network::host_port::HostPorts;
 use crate::network::{Network, NetworkConfig};
 use crate::server;
 use crate::state::{Parts, Runtime};
 use crate::streaming;
+use crate::traces::Traces;
 
 pub(super) fn run(arguments: &ConfigArgs) -> anyhow::Result<()> {
     let config = arguments.load()?;
     share_heaps();
-    crate::logging::init(&config.log)?;
+    let traces = Traces::new(&config.tracing);
+    crate::logging::init(&config.log, traces.as_ref())?;
     // What is made in here belongs to the daemon: modes are set where they differ, and must not depend on who started it.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -34,7 +38,7 @@ pub(super) fn run(arguments: &ConfigArgs) -> anyhow::Result<()> {
         .thread_keep_alive(Duration::from_secs(2))
         .enable_all()
         .build()?;
-    runtime.block_on(daemon(config)).inspect_err(|error| tracing::error!("{error:#}"))
+    runtime.block_on(daemon(config, traces)).inspect_err(|error| tracing::error!("{error:#}"))
 }
 
 /// Keeps the daemon small: the C library gives each new thread a heap of its own, up to eight for each processor, and returns little of
@@ -49,7 +53,7 @@ fn share_heaps() {
     }
 }
 
-async fn daemon(config: Config) -> anyhow::Result<()> {
+async fn daemon(config: Config, traces: Option<Traces>) -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("the daemon must run as root: it makes namespaces, mounts and cgroups");
     }
@@ -60,6 +64,9 @@ async fn daemon(config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
 
+    if let Some(traces) = traces {
+        tasks.spawn(traces.export(stop.clone()));
+    }
     let cgroups = Cgroups::detect().context("looking at the node's cgroups")?;
     if config.cgroup.favor_fast_joins
         && let Err(error) = cgroups.favor_fast_joins()
@@ -94,9 +101,16 @@ async fn daemon(config: Config) -> anyhow::Result<()> {
     let socket = config.socket();
     let listener = server::bind(&socket, config.socket_mode(), &config.socket_group)?;
     let v1alpha2 = config.v1alpha2;
-    let parts = Parts { config, images, network, cgroups, host: host.clone() };
+    let host_ports =
+        HostPorts { program: std::env::current_exe()?, cgroup: supervisor_cgroup.as_ref().map(|[group, _]| group.clone()) };
+    let parts = Parts { config, images, network, host_ports, cgroups, host: host.clone() };
     let runtime = Runtime::open(parts).await?;
     streaming::serve(&runtime, runtime.stop.clone(), &tasks).await?;
+    if let Some(address) = runtime.config.metrics.listen() {
+        let sources = metrics::Sources { images: runtime.images.clone() };
+        runtime.measure_images();
+        tasks.spawn(metrics::serve(address, sources, runtime.stop.clone()));
+    }
     tracing::info!(socket = %socket.display(), version = env!("CARGO_PKG_VERSION"), "serving the CRI");
     // Not under systemd: nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

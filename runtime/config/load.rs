@@ -137,6 +137,9 @@ fn check(config: &Config, origin: &str) -> Result<(), ConfigError> {
     if let Err((key, value, reason)) = config.streaming.check() {
         return refuse(key, &value, reason);
     }
+    if let Err((key, value, reason)) = config.metrics.check().and_then(|()| config.tracing.check()) {
+        return refuse(key, &value, reason);
+    }
     let images =
         images::Config { policy: config.trust.policy(), pinned: config.images.pinned.clone(), ..images::Config::default() };
     images.check().map_err(|reason| ConfigError::Images { origin: origin.to_owned(), reason })?;

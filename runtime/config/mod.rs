@@ -10,12 +10,14 @@ mod section;
 mod error;
 mod images;
 mod load;
+mod observe;
 mod render;
 mod streaming;
 
 pub use error::ConfigError;
 pub use images::{Compile, CompileWhen, Images, Trust, Verifier};
 pub use load::Overrides;
+pub use observe::{Metrics, Tracing};
 pub use render::reference;
 pub use streaming::Streaming;
 
@@ -55,6 +57,10 @@ section! {
         pub network: Network = Network::default(),
         /// The server of exec, attach and port-forward, to which the kubelet sends its clients' connections.
         pub streaming: Streaming = Streaming::default(),
+        /// The daemon's own numbers, for Prometheus.
+        pub metrics: Metrics = Metrics::default(),
+        /// Traces: a span for each RPC, with its slow steps below it, part of the kubelet's trace where that sends one.
+        pub tracing: Tracing = Tracing::default(),
         /// Where images come from, and how large they may be.
         pub images: Images = Images::default(),
         /// Which images may be pulled.

@@ -5,14 +5,16 @@ use std::fmt::Write;
 use toml::{Table, Value};
 
 use super::section::Section;
-use super::{Cgroup, Compile, Config, Handler, Images, Limits, Log, Network, Streaming, Trust};
+use super::{Cgroup, Compile, Config, Handler, Images, Limits, Log, Metrics, Network, Streaming, Tracing, Trust};
 
 /// The tables with keys of their own, in the order of their declaration in [`Config`]. The handlers are not among
 /// them: their names are the user's.
-const TABLES: [(&str, Keys); 8] = [
+const TABLES: [(&str, Keys); 10] = [
     ("log", Log::KEYS),
     ("network", Network::KEYS),
     ("streaming", Streaming::KEYS),
+    ("metrics", Metrics::KEYS),
+    ("tracing", Tracing::KEYS),
     ("images", Images::KEYS),
     ("trust", Trust::KEYS),
     ("compile", Compile::KEYS),

@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::events::Turn;
+use crate::metrics::{Counted, Metrics, State, metrics};
 use crate::stats;
 use crate::store::{ContainerId, IdError, Record, Store, StoreError, Table};
 
@@ -88,12 +89,19 @@ pub struct Container {
     pub operation: tokio::sync::Mutex<()>,
     /// What is measured of it.
     pub stats: stats::OfContainer,
+    /// Its place among the containers of its state.
+    counted: Mutex<Counted>,
+}
+
+fn count(state: ContainerState) -> Counted {
+    Counted::new(&metrics().containers.get_or_create(&State { state: state.name() }))
 }
 
 impl Container {
     /// A container whose record is on disk already.
     pub fn restore(record: ContainerRecord, images: Vec<images::Hold>, store: Arc<Store>) -> Arc<Self> {
         Arc::new(Self {
+            counted: Mutex::new(count(record.status.state)),
             metadata: record.metadata,
             status: watch::Sender::new(record.status),
             store,
@@ -172,6 +180,7 @@ impl Container {
                     return false;
                 }
             }
+            self.count(status, &record.status);
             *status = record.status;
             true
         });
@@ -179,6 +188,20 @@ impl Container {
             self.stats.close();
         }
         outcome.map(|()| changed)
+    }
+}
+
+impl Container {
+    fn count(&self, before: &ContainerStatus, after: &ContainerStatus) {
+        if before.state == after.state {
+            return;
+        }
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = count(after.state);
+        if after.state == ContainerState::Exited
+            && let Some(exit) = &after.exit
+        {
+            metrics().guests_exited.get_or_create(&Metrics::reason(&exit.reason)).inc();
+        }
     }
 }
 

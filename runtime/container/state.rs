@@ -39,6 +39,19 @@ pub enum ContainerState {
     Removing,
 }
 
+impl ContainerState {
+    /// The state as a label of a metric.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Exited => "exited",
+            Self::Removing => "removing",
+        }
+    }
+}
+
 /// How a container ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {

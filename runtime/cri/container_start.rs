@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use images::CodeReport;
+use tracing::Instrument;
 use wasm_host::protocol::CodeKind;
 
 use super::error::Error;
@@ -55,7 +56,7 @@ async fn run(runtime: &Runtime, container: &Arc<Container>) -> Result<(), Error>
 
 async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> Result<Process, Error> {
     let metadata = container.metadata();
-    let code = runtime.images.code(&metadata.process.module_digest).await?;
+    let code = runtime.images.code(&metadata.process.module_digest).instrument(tracing::debug_span!("code")).await?;
     let mut spec = spec::guest_spec(metadata, sandbox.metadata(), &runtime.config);
     spec.set_kind(code_kind(&metadata.process.module, &code.report)?);
     let pids = if spec.procfs { pids(runtime, metadata, sandbox).await? } else { Pids::Node };

@@ -16,6 +16,7 @@ use crate::events::Behind;
 use crate::exec::ExecError;
 use crate::host::HostError;
 use crate::network::bandwidth::BandwidthError;
+use crate::network::host_port::HostPortError;
 use crate::network::{NetnsError, NetworkError};
 use crate::sandbox::files::FileError;
 use crate::sandbox::init::InitError;
@@ -89,6 +90,9 @@ pub enum Error {
     /// CNI.
     #[error("cannot set up the pod's network")]
     Network(#[from] NetworkError),
+    /// Host ports.
+    #[error(transparent)]
+    HostPort(#[from] HostPortError),
     /// A network namespace.
     #[error("cannot set up the pod's network namespace")]
     Namespace(#[from] NetnsError),
@@ -204,6 +208,7 @@ impl Error {
             Self::Network(NetworkError::Pod { .. }) => Code::InvalidArgument,
             Self::Namespace(NetnsError::NotANetworkSysctl(_) | NetnsError::Sysctl { .. }) => Code::InvalidArgument,
             Self::Ipc(IpcError::Sysctl { .. }) => Code::InvalidArgument,
+            Self::HostPort(HostPortError::Sctp(_) | HostPortError::Refused(_)) => Code::FailedPrecondition,
             Self::SandboxChange(sandbox::ChangeError::Transition(_)) => Code::FailedPrecondition,
             Self::ContainerChange(container::ChangeError::Transition(_)) => Code::FailedPrecondition,
             Self::Spec(error) => spec_code(error),
@@ -229,6 +234,7 @@ impl Error {
             Self::Code(CodeError::Compile { reason: CompileError::Rejected(_), .. }) => Code::FailedPrecondition,
             Self::Code(CodeError::Unknown { .. } | CodeError::Damaged { .. }) => Code::FailedPrecondition,
             Self::Network(_)
+            | Self::HostPort(_)
             | Self::Namespace(_)
             | Self::Ipc(_)
             | Self::Files(_)

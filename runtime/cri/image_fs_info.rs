@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::Error;
+use crate::metrics;
 use crate::proto::runtime::v1::{FilesystemIdentifier, FilesystemUsage, ImageFsInfoRequest, ImageFsInfoResponse, UInt64Value};
 use crate::state::Runtime;
 
@@ -13,6 +14,7 @@ pub(super) async fn info(runtime: Arc<Runtime>, _: ImageFsInfoRequest) -> Result
         path: runtime.config.root.clone(),
         source,
     })?;
+    metrics::image_store(&runtime.images, images.used_bytes);
     let containers = runtime.config.root.join("containers");
     let measured = containers.clone();
     let (used, inodes) = tokio::task::spawn_blocking(move || measure(&measured)).await.unwrap_or_default();

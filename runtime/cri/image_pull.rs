@@ -12,7 +12,7 @@ use crate::state::Runtime;
 pub(super) async fn pull(runtime: Arc<Runtime>, request: PullImageRequest) -> Result<PullImageResponse, Error> {
     let name = request_container::image(request.image)?;
     let auth = request.auth.map(auth).filter(|auth| *auth != Auth::default());
-    let image = runtime.images.pull(&name.image, auth).await?;
+    let image = runtime.pull(&name.image, auth, None).await?;
     tracing::info!(reference = name.image, image = %image.id, size = image.size, "the image is here");
     // The same identity as everywhere: Image.id, ContainerStatus.image_id, Container.image_id.
     Ok(PullImageResponse { image_ref: image.id.clone() })

@@ -30,8 +30,8 @@ impl Images for Service {
         let PullRequest { reference, username, password } = request.into_inner();
         let auth = (!username.is_empty()).then(|| Auth { username, password, ..Auth::default() });
         let progress = Progress::new();
-        let (images, watched) = (self.runtime.images.clone(), progress.clone());
-        let pull = Box::pin(async move { images.pull_with(&reference, auth, Some(&watched)).await });
+        let (runtime, watched) = (Arc::clone(&self.runtime), progress.clone());
+        let pull = Box::pin(async move { runtime.pull(&reference, auth, Some(&watched)).await });
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watch = Watch { pull, progress, ticks, compiling: BTreeSet::new() };

@@ -11,5 +11,6 @@ pub(super) async fn remove(runtime: Arc<Runtime>, request: RemoveImageRequest) -
     let name = request_container::image(request.image)?;
     let task = Arc::clone(&runtime);
     runtime.run_to_end(async move { task.images.remove(&name.image).await }).await??;
+    runtime.measure_images();
     Ok(RemoveImageResponse {})
 }

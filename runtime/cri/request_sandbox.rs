@@ -10,6 +10,9 @@ use crate::sandbox::{
     DnsConfig, NamespaceMode, Namespaces, PodResources, PortMapping, PortProtocol, SandboxConfig, SandboxName, sysctls,
 };
 
+/// Bytes of all words of a dns_config: many times what Kubernetes lets a pod have (3 servers, 32 domains of 2048 bytes).
+const MAX_DNS_BYTES: usize = 64 << 10;
+
 /// Converts and checks.
 pub fn config(config: Option<cri::PodSandboxConfig>, handler: String) -> Result<SandboxConfig, Error> {
     let config = config.ok_or_else(|| Error::Invalid("the request has no sandbox configuration".to_owned()))?;
@@ -61,12 +64,20 @@ fn hostname(hostname: String) -> Result<String, Error> {
 }
 
 fn dns(dns: cri::DnsConfig) -> Result<DnsConfig, Error> {
-    let dns = DnsConfig { servers: dns.servers, searches: dns.searches, options: dns.options };
-    // They become lines of /etc/resolv.conf.
+    // An empty word says nothing.
+    let said = |words: Vec<String>| words.into_iter().filter(|word| !word.is_empty()).collect();
+    let dns = DnsConfig { servers: said(dns.servers), searches: said(dns.searches), options: said(dns.options) };
+    // They become words of /etc/resolv.conf: one that has a space in it would be two there.
+    let mut bytes = 0;
     for value in dns.servers.iter().chain(&dns.searches).chain(&dns.options) {
-        if value.chars().any(char::is_control) {
-            return Err(Error::Invalid(format!("{value:?} cannot stand in a resolv.conf")));
+        if value.chars().any(|character| character.is_control() || character.is_whitespace()) {
+            let shown: String = value.chars().take(256).collect();
+            return Err(Error::Invalid(format!("{shown:?} in dns_config is no word of a resolv.conf")));
         }
+        bytes += value.len();
+    }
+    if bytes > MAX_DNS_BYTES {
+        return Err(Error::Invalid(format!("dns_config has {bytes} bytes, more than {MAX_DNS_BYTES}")));
     }
     Ok(dns)
 }
@@ -191,6 +202,12 @@ mod tests {
         assert!(refused(cri::PodSandboxConfig { hostname: "a\nb".into(), ..example() }).contains("host name"));
         let dns = cri::DnsConfig { servers: vec!["1.1.1.1\nnameserver 2.2.2.2".into()], ..Default::default() };
         assert!(refused(cri::PodSandboxConfig { dns_config: Some(dns), ..example() }).contains("resolv.conf"));
+        for word in [" ", "a b", "a\tb", "ndots:5\rx"] {
+            let dns = cri::DnsConfig { options: vec![word.into()], ..Default::default() };
+            assert!(refused(cri::PodSandboxConfig { dns_config: Some(dns), ..example() }).contains("resolv.conf"), "{word:?}");
+        }
+        let dns = cri::DnsConfig { searches: vec!["a".repeat(1000); 100], ..Default::default() };
+        assert!(refused(cri::PodSandboxConfig { dns_config: Some(dns), ..example() }).contains("bytes"));
         assert!(refused(cri::PodSandboxConfig { log_directory: "logs".into(), ..example() }).contains("log directory"));
     }
 }

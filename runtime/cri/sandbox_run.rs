@@ -6,12 +6,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use super::error::Error;
 use super::request_sandbox;
 use crate::network::netns;
 use crate::proto::runtime::v1::{RunPodSandboxRequest, RunPodSandboxResponse};
 use crate::sandbox::network::{self, Connected};
-use crate::sandbox::{Held, Sandbox, SandboxConfig, SandboxEvent, SandboxMetadata, SandboxState, files, ipc, release, sysctls};
+use crate::sandbox::{
+    Held, Sandbox, SandboxConfig, SandboxEvent, SandboxMetadata, SandboxState, files, ipc, ports, release, sysctls,
+};
 use crate::state::Runtime;
 use crate::store::{Reservation, Reserve, SandboxId, chain};
 
@@ -70,13 +74,14 @@ async fn create(runtime: Arc<Runtime>, config: SandboxConfig, reservation: Reser
         config,
     };
     let ipc = ipc::is_needed(&runtime.config, &metadata.config);
-    let held = Held { files: true, netns: !host_network, network: !host_network, cgroup: cgroup_owned, ipc };
+    let held = Held { files: true, netns: !host_network, network: !host_network, ports: false, cgroup: cgroup_owned, ipc };
     // The network is attached as the last but one, and until then there is nothing to detach.
     let sandbox = Sandbox::create(metadata, Held { network: false, ..held }, Arc::clone(&runtime.store))?;
     match acquire(&runtime, &sandbox, held).await {
         Ok(()) => {
             runtime.add_sandbox(&sandbox);
             reservation.commit(id.as_str());
+            ports::keep(&runtime, &sandbox);
             tracing::info!(sandbox = %id, name = %sandbox.metadata().config.name, "the sandbox is ready");
             Ok(id)
         }
@@ -104,7 +109,7 @@ async fn network_is_ready(runtime: &Runtime) -> Result<(), Error> {
     if status.ready { Ok(()) } else { Err(Error::Unavailable(format!("network is not ready: {}", status.message))) }
 }
 
-async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, held: Held) -> Result<(), Error> {
+async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, mut held: Held) -> Result<(), Error> {
     let metadata = sandbox.metadata();
     let (at_once, of_interfaces) = sysctls::of_the_network(&metadata.config.sysctls);
     let cgroup = runtime.cgroup_of_sandbox(sandbox);
@@ -124,12 +129,13 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, held: Held) -> Resul
         }
         Ok(())
     })
+    .instrument(tracing::debug_span!("namespace and cgroup"))
     .await?;
 
     let mut connected = Connected::default();
     if held.network {
         runtime.change_sandbox(sandbox, SandboxEvent::Holds(held))?;
-        let added = runtime.network.add(&network::describe(runtime, metadata)).await;
+        let added = runtime.network.add(&network::describe(runtime, metadata)).instrument(tracing::debug_span!("CNI")).await;
         // What failed was taken back then and there. To detach it once more would fail for the same plugin, and keep the pod listed.
         if added.is_err() && matches!(runtime.network.is_on_record(metadata.id.as_str()).await, Ok(false)) {
             runtime.change_sandbox(sandbox, SandboxEvent::Holds(Held { network: false, ..held }))?;
@@ -140,6 +146,11 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, held: Held) -> Resul
         if !of_interfaces.is_empty() {
             let path = network::namespace(runtime, metadata);
             blocking(move || Ok(netns::set_sysctls(&path, &of_interfaces)?)).await?;
+        }
+        if !attachment.maps_ports && ports::are_published(metadata) {
+            held.ports = true;
+            runtime.change_sandbox(sandbox, SandboxEvent::Holds(held))?;
+            ports::forward(runtime, sandbox).await?;
         }
     }
     let state = runtime.config.state.clone();

@@ -4,20 +4,22 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tonic::service::Routes;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tracing::Instrument;
 
 use super::error::Error;
+use crate::metrics::{Counted, Method, Rpc, Timed, metrics};
 use crate::proto::images::v1::images_server::ImagesServer;
 use crate::proto::runtime::v1::image_service_server::ImageServiceServer;
 use crate::proto::runtime::v1::runtime_service_server::RuntimeServiceServer;
 use crate::server::MAX_MESSAGE;
 use crate::state::Runtime;
 use crate::store::chain;
+use crate::traces;
 
 /// The services of the CRI, and the daemon's own, over one [`Runtime`].
 #[derive(Clone)]
@@ -61,15 +63,18 @@ impl Service {
     {
         let runtime = Arc::clone(&self.runtime);
         let span = tracing::info_span!("rpc", method = name);
+        traces::join(&span, name, request.metadata().as_ref());
+        let timed = timed(name);
         async move {
             if runtime.stop.is_cancelled() {
                 return Err(shutting_down());
             }
-            let started = Instant::now();
             let outcome = work(runtime, request.into_inner()).await;
-            let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let taken = timed.end(outcome.as_ref().map_or_else(|error| code_name(error.code()), |_| code_name(Code::Ok)));
+            let micros = u64::try_from(taken.as_micros()).unwrap_or(u64::MAX);
             match outcome {
                 Ok(answer) => {
+                    traces::ended(&tracing::Span::current(), Code::Ok.into(), None);
                     if kind == Kind::Changes {
                         tracing::debug!(micros, "done");
                     } else {
@@ -79,6 +84,7 @@ impl Service {
                 }
                 Err(error) => {
                     let code = error.code();
+                    traces::ended(&tracing::Span::current(), code.into(), Some(&chain(&error)));
                     // Asking for what is gone is how clients find out that it is.
                     if error.is_not_found() {
                         tracing::debug!(micros, error = %chain(&error), "not found");
@@ -128,4 +134,37 @@ impl Service {
 
 fn shutting_down() -> Status {
     Error::Unavailable("the daemon is shutting down".to_owned()).into()
+}
+
+/// Counts a call, from its arrival on. One whose client goes away is dropped, and counted as cancelled.
+pub(super) fn timed(method: &'static str) -> Timed<impl FnMut(&'static str, Duration)> {
+    let in_flight = Counted::new(&metrics().rpcs_in_flight);
+    Timed::new(code_name(Code::Cancelled), move |code, taken| {
+        let _counted_until_here = &in_flight;
+        metrics().rpcs.get_or_create(&Rpc { method, code }).inc();
+        metrics().rpc_duration.get_or_create(&Method { method }).observe(taken.as_secs_f64());
+    })
+}
+
+/// As the Go libraries write them, and so the dashboards of everything else on the node.
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "Canceled",
+        Code::Unknown => "Unknown",
+        Code::InvalidArgument => "InvalidArgument",
+        Code::DeadlineExceeded => "DeadlineExceeded",
+        Code::NotFound => "NotFound",
+        Code::AlreadyExists => "AlreadyExists",
+        Code::PermissionDenied => "PermissionDenied",
+        Code::ResourceExhausted => "ResourceExhausted",
+        Code::FailedPrecondition => "FailedPrecondition",
+        Code::Aborted => "Aborted",
+        Code::OutOfRange => "OutOfRange",
+        Code::Unimplemented => "Unimplemented",
+        Code::Internal => "Internal",
+        Code::Unavailable => "Unavailable",
+        Code::DataLoss => "DataLoss",
+        Code::Unauthenticated => "Unauthenticated",
+    }
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::{ExecError, Streams, start};
 use crate::container::Container;
+use crate::metrics::{Counted, Kind, metrics};
 use crate::state::Runtime;
 
 /// Bytes of each stream that are kept; what comes after them is read and thrown away, so that the command can go on. Both
@@ -42,6 +43,9 @@ pub async fn run(
     command: &[String],
     limit: Option<Duration>,
 ) -> Result<Collected, ExecError> {
+    let kind = Kind { kind: "sync" };
+    metrics().execs.get_or_create(&kind).inc();
+    let _running = Counted::new(&metrics().execs_running.get_or_create(&kind));
     let (stdout, stdout_end) = reader()?;
     let (stderr, stderr_end) = reader()?;
     let streams = Streams::Pipes { stdin: None, stdout: Some(stdout_end), stderr: Some(stderr_end) };

@@ -24,6 +24,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 use wasm_host::exit_record::{self, Directory};
 use wasm_host::protocol::{
     self, DescriptorKind, ExitRecord, GuestControl, GuestSpec, Launch, PidNamespace, ReopenLog, Resize, Tap, guest_control,
@@ -31,6 +32,7 @@ use wasm_host::protocol::{
 };
 
 use crate::cgroup::Cgroup;
+use crate::metrics::{Timed, metrics};
 use connection::Connection;
 pub use process::Process;
 
@@ -190,7 +192,20 @@ impl Host {
         };
         lock(&self.0.told).remove(guest);
         let descriptors = descriptors.into_iter().map(|(_, descriptor)| descriptor).collect();
-        match connection.call(request::Body::Launch(launch), descriptors, LAUNCH_DEADLINE, "a launch").await? {
+        let timed = Timed::new("failed", |result, taken: Duration| {
+            if result == "ok" {
+                metrics().guests_started.inc();
+                metrics().guest_launch_duration.observe(taken.as_secs_f64());
+            } else {
+                metrics().guest_launch_failures.inc();
+            }
+        });
+        let call = connection.call(request::Body::Launch(launch), descriptors, LAUNCH_DEADLINE, "a launch");
+        let reply = call.instrument(tracing::debug_span!("launch")).await?;
+        if matches!(reply, reply::Body::Started(_)) {
+            timed.end("ok");
+        }
+        match reply {
             reply::Body::Started(started) => Ok(Process::from(started)),
             reply::Body::Failure(failure) => Err(HostError::Refused { message: failure.message, errno: failure.errno }),
             _ => Err(HostError::Refused { message: "the supervisor gave an answer of another kind".to_owned(), errno: 0 }),

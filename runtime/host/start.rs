@@ -9,6 +9,7 @@ use wasm_host::protocol::{Exited, PROTOCOL, Shutdown, request};
 
 use super::connection::Connection;
 use super::{Host, HostError, lock, system};
+use crate::metrics::metrics;
 
 /// How long a start may take: building an engine and a mount namespace is milliseconds.
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -45,6 +46,7 @@ impl Host {
         };
         tracing::info!(pid = connection.welcome().pid, guests = connection.welcome().guests, "connected to the supervisor");
         self.0.current.send_replace(Some(connection.clone()));
+        metrics().supervisor_up.set(1);
         self.follow(connection, true);
         Ok(())
     }
@@ -134,11 +136,13 @@ impl Host {
                 // First: a process that is ending closes its socket before its children get another parent, and a guest that still
                 // names it as its parent is an orphan all the same.
                 host.0.current.send_replace(None);
+                metrics().supervisor_up.set(0);
             }
             host.watch_orphans();
             if !current {
                 return;
             }
+            metrics().supervisor_restarts.inc();
             tracing::error!(
                 pid = connection.welcome().pid,
                 "the supervisor has gone; its guests run on, a new one is being started"

@@ -43,7 +43,7 @@ impl Network {
         let failed = match chain.add().await {
             Ok(result) => match attachment(&list.name, INTERFACE, result.clone()) {
                 Ok(attachment) => match self.write(record.clone().with_result(Some(result.clone()))).await {
-                    Ok(()) => return Ok(attachment),
+                    Ok(()) => return Ok(Attachment { maps_ports: list.maps_ports(), ..attachment }),
                     Err(error) => (error, list.plugins.len(), Some(result)),
                 },
                 Err(source) => {

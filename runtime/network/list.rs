@@ -35,6 +35,13 @@ pub struct NetworkList {
     pub config: Vec<u8>,
 }
 
+impl NetworkList {
+    /// A plugin maps the node's ports to pods': the capability's name is CNI's (CONVENTIONS.md).
+    pub fn maps_ports(&self) -> bool {
+        self.plugins.iter().any(|plugin| plugin.capabilities.iter().any(|name| name == "portMappings"))
+    }
+}
+
 /// A plugin of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plugin {

@@ -25,6 +25,7 @@ mod chain;
 mod collect;
 mod error;
 mod health;
+pub mod host_port;
 mod list;
 #[allow(unsafe_code, reason = "a namespace is made with unshare(2), which rustix marks unsafe")]
 pub mod netns;

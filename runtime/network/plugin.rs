@@ -20,8 +20,10 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command as Process};
 use tokio::time::{sleep, timeout};
+use tracing::Instrument;
 
 use super::error::{PluginError, PluginFailure};
+use crate::metrics::{Cni, CniCall, Timed, metrics};
 
 /// A result of the largest known plugins has some KiB.
 const MAX_STDOUT: usize = 1 << 20;
@@ -54,16 +56,23 @@ pub enum Command {
     Version,
 }
 
-impl fmt::Display for Command {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
+impl Command {
+    /// As the specification writes it.
+    pub fn name(self) -> &'static str {
+        match self {
             Command::Add => "ADD",
             Command::Check => "CHECK",
             Command::Del => "DEL",
             Command::Gc => "GC",
             Command::Status => "STATUS",
             Command::Version => "VERSION",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
     }
 }
 
@@ -100,6 +109,10 @@ impl Launcher {
         parameters: &BTreeMap<&'static str, String>,
         config: &[u8],
     ) -> Result<Vec<u8>, PluginError> {
+        let timed = Timed::new("error", move |result, taken: Duration| {
+            metrics().cni_calls.get_or_create(&CniCall { command: command.name(), result }).inc();
+            metrics().cni_duration.get_or_create(&Cni { command: command.name() }).observe(taken.as_secs_f64());
+        });
         let call = async {
             let path = self.find(kind)?;
             match timeout(self.timeout, self.call(&path, command, parameters, config)).await {
@@ -107,7 +120,10 @@ impl Launcher {
                 Err(_) => Err(PluginFailure::TimedOut { after: self.timeout }),
             }
         };
-        call.await.map_err(|failure| PluginError { plugin: kind.to_owned(), command, failure })
+        let span = tracing::debug_span!("CNI plugin", plugin = kind, command = command.name());
+        let output = call.instrument(span).await.map_err(|failure| PluginError { plugin: kind.to_owned(), command, failure })?;
+        timed.end("ok");
+        Ok(output)
     }
 
     async fn call(

@@ -24,6 +24,9 @@ pub struct Attachment {
     pub mac: Option<String>,
     /// Name servers, if the network brings its own.
     pub nameservers: Vec<String>,
+    /// A plugin of the network maps the node's ports to the pod's.
+    #[serde(default)]
+    pub maps_ports: bool,
 }
 
 /// Why an answer is unusable.
@@ -143,6 +146,7 @@ pub fn attachment(network: &str, interface: &str, result: Map<String, Value>) ->
         ips,
         mac: mac.filter(|mac| !mac.is_empty()),
         nameservers: shape.dns.unwrap_or_default().nameservers.unwrap_or_default(),
+        maps_ports: false,
     })
 }
 

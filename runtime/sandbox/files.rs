@@ -4,6 +4,7 @@
 //! `/etc/hosts` itself for pods with a network of their own; other clients bring none of the three.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::metadata::{DnsConfig, SandboxMetadata};
@@ -12,6 +13,12 @@ use crate::store::SandboxId;
 
 /// Longest host name in bytes that the kernel takes (`__NEW_UTS_LEN`).
 pub const MAX_HOSTNAME: usize = 64;
+
+/// The node's own.
+const NODE_RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// Where systemd-resolved writes the servers that it asks itself (systemd-resolved.service(8), /etc/resolv.conf).
+const UPLINK_RESOLV_CONF: &str = "/run/systemd/resolve/resolv.conf";
 
 /// The three files: name in the directory, path in the guest.
 pub const ETC: [(&str, &str); 3] = [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")];
@@ -49,7 +56,7 @@ pub fn create(
     let dns = asked.or(network_dns.filter(|dns| !dns.servers.is_empty()));
     let resolv_conf = match dns {
         Some(dns) => resolv_conf(dns),
-        None => host_file("/etc/resolv.conf")?,
+        None => node_resolv_conf(metadata.config.host_network())?,
     };
     let hosts = if metadata.config.host_network() { host_file("/etc/hosts")? } else { hosts(&metadata.hostname, addresses) };
     for ((name, _), content) in ETC.iter().zip([hosts, format!("{}\n", metadata.hostname), resolv_conf]) {
@@ -87,6 +94,29 @@ fn host_file(path: &str) -> Result<String, FileError> {
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         Err(source) => Err(FileError { action: "read", path: PathBuf::from(path), source }),
     }
+}
+
+/// The node's resolver configuration, as far as it is of use to the pod.
+///
+/// A node with systemd-resolved names its stub, which listens on the node's loopback alone: a pod in a network of its own gets
+/// the file with the servers behind it, as the kubelet's `resolvConf` would name.
+fn node_resolv_conf(host_network: bool) -> Result<String, FileError> {
+    let content = host_file(NODE_RESOLV_CONF)?;
+    if host_network || !only_loopback(&content) {
+        return Ok(content);
+    }
+    let uplink = host_file(UPLINK_RESOLV_CONF)?;
+    Ok(if uplink.is_empty() { content } else { uplink })
+}
+
+/// Whether all name servers are the node's own loopback, which no pod has.
+fn only_loopback(content: &str) -> bool {
+    let mut servers = content.lines().filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        (words.next() == Some("nameserver")).then(|| words.next()).flatten()
+    });
+    let loopback = |server: &str| server.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    servers.next().is_some_and(|first| loopback(first) && servers.all(loopback))
 }
 
 fn resolv_conf(dns: &DnsConfig) -> String {
@@ -156,6 +186,21 @@ mod tests {
         create(state.path(), &metadata, None, None).unwrap();
         assert_eq!(read(state.path(), "resolv.conf"), std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
         assert_eq!(read(state.path(), "hosts"), std::fs::read_to_string("/etc/hosts").unwrap_or_default());
+    }
+
+    #[test]
+    fn a_stub_on_the_nodes_loopback_is_no_name_server_of_a_pod() {
+        for (content, only) in [
+            ("nameserver 127.0.0.53\noptions edns0\n", true),
+            ("# comment\nsearch a\nnameserver ::1\nnameserver 127.0.0.1\n", true),
+            ("nameserver 127.0.0.53\nnameserver 10.0.0.1\n", false),
+            ("nameserver 10.0.0.1\n", false),
+            ("nameserver\n", false),
+            ("search a\n", false),
+            ("", false),
+        ] {
+            assert_eq!(only_loopback(content), only, "{content:?}");
+        }
     }
 
     #[test]

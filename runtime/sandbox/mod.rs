@@ -2,7 +2,8 @@
 //!
 //! [`metadata`] is what never changes, [`state`] what does; [`Sandbox`] joins both and writes each change to its record before it
 //! can be seen. [`files`] are the three files that the pods share (`/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`),
-//! [`network`] the namespace and what CNI puts into it, [`ipc`] the IPC namespace of pods that need one, [`sysctls`] the kernel settings of a pod, [`release`] stops a sandbox and
+//! [`network`] the namespace and what CNI puts into it, [`ports`] the host ports that CNI does not map, [`ipc`] the IPC namespace
+//! of pods that need one, [`sysctls`] the kernel settings of a pod, [`release`] stops a sandbox and
 //! gives back what a sandbox holds.
 
 pub mod files;
@@ -11,6 +12,7 @@ pub mod init;
 pub mod ipc;
 pub mod metadata;
 pub mod network;
+pub mod ports;
 pub mod release;
 pub mod state;
 pub mod sysctls;
@@ -22,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::events::Turn;
+use crate::metrics::{Counted, State, metrics};
 use crate::stats;
 use crate::store::{ContainerId, IdError, Record, SandboxId, Store, StoreError, Table};
 
@@ -71,12 +74,19 @@ pub struct Sandbox {
     pub stats: stats::pod::OfSandbox,
     /// Held while its first process is looked for and started.
     init: tokio::sync::Mutex<()>,
+    /// Its place among the sandboxes of its state.
+    counted: Mutex<Counted>,
+}
+
+fn count(state: SandboxState) -> Counted {
+    Counted::new(&metrics().sandboxes.get_or_create(&State { state: state.name() }))
 }
 
 impl Sandbox {
     /// A sandbox whose record is on disk already.
     pub fn restore(record: SandboxRecord, store: Arc<Store>) -> Arc<Self> {
         Arc::new(Self {
+            counted: Mutex::new(count(record.status.state)),
             metadata: record.metadata,
             status: watch::Sender::new(record.status),
             containers: Mutex::default(),
@@ -126,6 +136,9 @@ impl Sandbox {
         self.status.send_if_modified(|status| match self.after(status, event) {
             Ok(next) => {
                 let changed = *status != next;
+                if status.state != next.state {
+                    *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = count(next.state);
+                }
                 *status = next;
                 changed
             }

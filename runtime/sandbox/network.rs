@@ -64,7 +64,7 @@ pub fn connected(attachment: &network::Attachment) -> Connected {
     }
 }
 
-fn port_mapping(port: &super::PortMapping) -> Option<network::PortMapping> {
+pub(super) fn port_mapping(port: &super::PortMapping) -> Option<network::PortMapping> {
     Some(network::PortMapping {
         protocol: match port.protocol {
             PortProtocol::Tcp => network::Protocol::Tcp,

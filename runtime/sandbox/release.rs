@@ -6,13 +6,15 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tracing::Instrument;
 
 use super::files::{self, FileError};
 use super::init::{self, InitError};
-use super::{ChangeError, Held, Sandbox, SandboxEvent, SandboxState, ipc, network};
+use super::{ChangeError, Held, Sandbox, SandboxEvent, SandboxState, ipc, network, ports};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::container::release::RemoveError as ContainerRemoveError;
 use crate::container::stop::{self, StopError};
+use crate::network::host_port::HostPortError;
 use crate::network::{NetworkError, netns, netns::NetnsError};
 use crate::pinned::{self, PinError};
 use crate::state::Runtime;
@@ -39,6 +41,9 @@ pub enum ReleaseError {
         #[source]
         source: ContainerRemoveError,
     },
+    /// Its host ports are still forwarded.
+    #[error("cannot end the forwarding of the pod's host ports")]
+    Ports(#[from] HostPortError),
     /// Its network could not be taken down.
     #[error("cannot take down the pod's network")]
     Network(#[from] NetworkError),
@@ -143,11 +148,16 @@ async fn release(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseErro
     Ok(())
 }
 
-/// Takes down the network: what CNI made, then the namespace; and the IPC namespace with it.
+/// Takes down the network: who forwards into it, what CNI made, then the namespace; and the IPC namespace with it.
 async fn disconnect(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseError> {
     let mut held = sandbox.status().held;
+    if held.ports {
+        runtime.host_ports.stop(&ports::file(runtime, sandbox.metadata())).await?;
+        held.ports = false;
+        runtime.change_sandbox(sandbox, SandboxEvent::Holds(held))?;
+    }
     if held.network {
-        runtime.network.remove(&network::describe(runtime, sandbox.metadata())).await?;
+        runtime.network.remove(&network::describe(runtime, sandbox.metadata())).instrument(tracing::debug_span!("CNI")).await?;
         held.network = false;
         runtime.change_sandbox(sandbox, SandboxEvent::Holds(held))?;
     }

@@ -29,6 +29,18 @@ pub enum SandboxState {
     Removing,
 }
 
+impl SandboxState {
+    /// The state as a label of a metric.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Ready => "ready",
+            Self::NotReady => "not_ready",
+            Self::Removing => "removing",
+        }
+    }
+}
+
 /// What a sandbox holds on the node and has to give back. A flag is set before the thing is acquired, so after a kill at any
 /// moment the record names at least what is there; giving back is idempotent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +54,9 @@ pub struct Held {
     /// What CNI made for it: interfaces, addresses, port mappings.
     #[serde(default)]
     pub network: bool,
+    /// The process that forwards its host ports.
+    #[serde(default)]
+    pub ports: bool,
     /// Its own cgroup.
     #[serde(default)]
     pub cgroup: bool,

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error_chain::chain;
 use super::records::{StoreError, Table, write};
+use crate::metrics::{Lag, Outcome, metrics};
 
 /// At least this long between two commits: what a power cut may cost, and what flash has to bear.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -35,7 +36,11 @@ impl Mirror {
 
     /// Notes a change; `None` deletes.
     pub(super) fn note(&self, key: Key, value: Option<Vec<u8>>) {
-        self.pending().insert(key, value);
+        {
+            let mut pending = self.pending();
+            pending.insert(key, value);
+            waiting(&pending);
+        }
         self.changed.notify_one();
     }
 
@@ -66,7 +71,7 @@ impl Mirror {
 
     /// Returns whether the mirror is failing; a row of failures is logged once.
     async fn flush(self: &Arc<Self>, failing: bool) -> bool {
-        let changes = std::mem::take(&mut *self.pending());
+        let (changes, taken_at) = (std::mem::take(&mut *self.pending()), Lag::now());
         if changes.is_empty() {
             return failing;
         }
@@ -75,6 +80,16 @@ impl Mirror {
             tokio::task::spawn_blocking(move || mirror.commit(&changes, None).inspect_err(|_| mirror.put_back(changes.clone())))
                 .await
                 .unwrap_or(Err(StoreError::Interrupted));
+        let result = if written.is_ok() { "ok" } else { "error" };
+        metrics().mirror_commits.get_or_create(&Outcome { result }).inc();
+        {
+            let pending = self.pending();
+            if written.is_ok() {
+                // What waits now was noted after the others were taken.
+                metrics().mirror_lag.restart((!pending.is_empty()).then_some(taken_at));
+            }
+            waiting(&pending);
+        }
         match written {
             Ok(()) => {
                 if failing {
@@ -107,5 +122,12 @@ impl Mirror {
 
     fn pending(&self) -> MutexGuard<'_, BTreeMap<Key, Option<Vec<u8>>>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn waiting(pending: &BTreeMap<Key, Option<Vec<u8>>>) {
+    metrics().mirror_pending.set(i64::try_from(pending.len()).unwrap_or(i64::MAX));
+    if !pending.is_empty() {
+        metrics().mirror_lag.begin();
     }
 }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::error_chain::chain;
 use super::file::open_or_set_aside;
 use super::mirror::{Key, Mirror};
+use crate::metrics::metrics;
 
 /// First byte of every record: how the rest is encoded. 1: JSON.
 const ENCODING_JSON: u8 = 1;
@@ -216,7 +217,10 @@ impl Store {
     }
 
     fn apply(&self, key: Key, value: Option<Vec<u8>>) -> Result<(), StoreError> {
+        let begun = std::time::Instant::now();
         write(&self.live, std::iter::once((&key, value.as_deref())), None)?;
+        metrics().record_commits.inc();
+        metrics().record_commit_duration.observe(begun.elapsed().as_secs_f64());
         if let Some(mirror) = &self.mirror {
             mirror.note(key, value);
         }

@@ -21,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
+use crate::metrics::{self, Counted, metrics};
 use crate::state::Runtime;
 use crate::store::chain;
 
@@ -127,6 +128,13 @@ impl Sessions for Guests {
 
     async fn command(&self, command: Command, streams: CommandStreams) -> Outcome {
         let Some(runtime) = self.runtime() else { return failure("the daemon is shutting down") };
+        let kind = metrics::Kind { kind: if matches!(command, Command::Exec { .. }) { "exec" } else { "attach" } };
+        metrics().sessions.get_or_create(&kind).inc();
+        let _open = Counted::new(&metrics().sessions_open.get_or_create(&kind));
+        let _running = matches!(command, Command::Exec { .. }).then(|| {
+            metrics().execs.get_or_create(&kind).inc();
+            Counted::new(&metrics().execs_running.get_or_create(&kind))
+        });
         let done = match command {
             Command::Exec { container, command, tty } => command::run(&runtime, &container, &command, tty, streams).await,
             Command::Attach { container } => attach::run(&runtime, &container, streams).await,
@@ -140,6 +148,7 @@ impl Sessions for Guests {
 
     async fn connect(&self, forward: &Forward, port: u16) -> std::io::Result<TcpStream> {
         let runtime = self.runtime().ok_or_else(|| std::io::Error::other("the daemon is shutting down"))?;
+        metrics().sessions.get_or_create(&metrics::Kind { kind: "port_forward" }).inc();
         forward::connect(&runtime, &forward.0, port).await
     }
 }

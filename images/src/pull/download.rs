@@ -163,6 +163,7 @@ impl Job {
             partial: partial.clone(),
             feed: feed.clone(),
             counter: self.counter.clone(),
+            counts: self.inner.store.counts.clone(),
             retries: self.inner.config.download_retries,
         };
         let arriving = async {

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::LayerError;
 use super::feed::Feed;
+use crate::counts::Counts;
 use crate::digest::Digest;
 use crate::error::DiskError;
 use crate::manifest::Descriptor;
@@ -36,6 +37,7 @@ pub(super) struct Transfer {
     pub(super) partial: Arc<Partial>,
     pub(super) feed: Arc<Feed>,
     pub(super) counter: Arc<Counter>,
+    pub(super) counts: Arc<Counts>,
     /// Tries in a row that bring nothing before it is given up.
     pub(super) retries: u32,
 }
@@ -128,6 +130,7 @@ impl Transfer {
         })?;
         while let Some(mut chunk) = body.next().await? {
             let length = chunk.len() as u64;
+            Counts::add(&self.counts.received_bytes, length);
             let passed = skip.min(length);
             skip -= passed;
             let chunk = chunk.split_off(usize::try_from(passed).unwrap_or(chunk.len()));

@@ -15,6 +15,7 @@ use super::records::{Record, Records};
 use super::{Entry, State, Store};
 use crate::code::{CodeCache, Compiler};
 use crate::config::Config;
+use crate::counts::Counts;
 use crate::disk;
 use crate::error::{DiskError, OpenError};
 use crate::ingest::Ingest;
@@ -35,7 +36,8 @@ pub(crate) fn open(config: &Config, compiler: Arc<dyn Compiler>) -> Result<Store
     }
     let empty = root.join("empty");
     std::fs::create_dir_all(&empty).map_err(|error| DiskError::new("make", &empty, error))?;
-    let code = CodeCache::open(&root.join("compiled"), ingest.clone(), compiler, config.max_parallel_compiles)?;
+    let (counts, at_once) = (Arc::new(Counts::default()), config.max_parallel_compiles);
+    let code = CodeCache::open(&root.join("compiled"), ingest.clone(), compiler, at_once, counts.clone())?;
     let records = Records::open(root.join("records"), ingest.clone())?;
 
     let mut known: HashMap<String, Arc<Layer>> = HashMap::new();
@@ -75,6 +77,7 @@ pub(crate) fn open(config: &Config, compiler: Arc<dyn Compiler>) -> Result<Store
         partials,
         layers,
         code,
+        counts,
         set_aside: loaded.set_aside,
         blobs,
         empty,

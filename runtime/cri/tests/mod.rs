@@ -22,6 +22,7 @@ use super::Service;
 use crate::cgroup::{CgroupPath, Cgroups};
 use crate::config::Config;
 use crate::host::{Host, HostConfig};
+use crate::network::host_port::HostPorts;
 use crate::network::{Network, NetworkConfig};
 use crate::proto::runtime::v1 as cri;
 use crate::proto::runtime::v1::image_service_server::ImageService;
@@ -104,6 +105,7 @@ impl Node {
             config: self.config.clone(),
             images: Images::open(images, Arc::new(NoCompiler)).await.unwrap(),
             network: Network::new(network).unwrap(),
+            host_ports: HostPorts { program: "/nonexistent".into(), cgroup: None },
             cgroups: self.cgroups.clone(),
             host: Host::open(host, stop.clone(), tasks.clone()).await.unwrap(),
         };

@@ -53,12 +53,25 @@ impl Client {
         Q: prost::Message + 'static,
         A: prost::Message + Default + 'static,
     {
+        self.call_with(path, &[], request)
+    }
+
+    /// A unary call with these headers.
+    pub fn call_with<Q, A>(&self, path: &'static str, headers: &[(&'static str, &str)], request: Q) -> Result<A, Status>
+    where
+        Q: prost::Message + 'static,
+        A: prost::Message + Default + 'static,
+    {
+        let mut request = within(DEADLINE, request);
+        for (name, value) in headers {
+            request.metadata_mut().insert(*name, value.parse().expect("a header"));
+        }
         let mut grpc = tonic::client::Grpc::new(self.channel.clone());
         executor().block_on(async {
             grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
             let codec = tonic_prost::ProstCodec::<Q, A>::default();
             let path = tonic::codegen::http::uri::PathAndQuery::from_static(path);
-            Ok(grpc.unary(within(DEADLINE, request), path, codec).await?.into_inner())
+            Ok(grpc.unary(request, path, codec).await?.into_inner())
         })
     }
 }
