@@ -8,7 +8,7 @@ use images::{ArtifactKind, FileKind, Image, Images, LookupError};
 
 use super::error::Error;
 use super::request_container;
-use crate::cgroup::CgroupPath;
+use crate::cgroup::{CgroupPath, unit};
 use crate::container::entrypoint::{Module, Node, SCRIPT_LINE, Tree};
 use crate::container::spec::{self, ImageDefaults};
 use crate::container::{
@@ -90,7 +90,7 @@ async fn make(
     super::container_start::code_kind(&process.module, &code.report)?;
 
     let id = ContainerId::generate();
-    let cgroup = CgroupPath::from_cri(&sandbox.metadata().cgroup_parent)?.join(id.as_str())?.to_string();
+    let cgroup = unit::below(&CgroupPath::recorded(&sandbox.metadata().cgroup_parent)?, id.as_str())?.to_string();
     let metadata = ContainerMetadata {
         id: id.clone(),
         sandbox: sandbox.id().clone(),

@@ -8,6 +8,7 @@ use tracing::Instrument;
 use wasm_host::protocol::CodeKind;
 
 use super::error::Error;
+use crate::cgroup::{Limits, driver};
 use crate::container::launch::{self, LaunchPlan, Pids};
 use crate::container::{
     Container, ContainerEvent, ContainerMetadata, ContainerState, Exit, ResolvedMount, bind::MountPlan, directory, spec,
@@ -60,11 +61,13 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
     spec.set_kind(code_kind(&metadata.process.module, &code.report)?);
     let pids = if spec.procfs { pids(runtime, metadata, sandbox).await? } else { Pids::Node };
     let cgroup = runtime.cgroup_of(container);
+    let mut made = None;
     if let Some(cgroup) = cgroup.clone() {
         let cgroups = runtime.cgroups.clone();
-        let limits = container.resources().unwrap_or_default().limits();
-        let made = tokio::task::spawn_blocking(move || cgroups.create(cgroup.path())?.apply(&limits)).await;
-        made.map_err(|_| Error::Unavailable("the daemon is shutting down".to_owned()))??;
+        let most = runtime.config.cgroup.max_tasks;
+        let limits = Limits { pids: (most > 0).then_some(most.into()), ..container.resources().unwrap_or_default().limits() };
+        let make = tokio::task::spawn_blocking(move || cgroups.make(cgroup.path(), &limits)).await;
+        made = Some(make.map_err(|_| Error::Unavailable("the daemon is shutting down".to_owned()))??);
     }
     let host_network = sandbox.metadata().config.host_network();
     let plan = LaunchPlan {
@@ -86,7 +89,9 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
         empty: runtime.config.root.join("empty"),
         pids,
     };
-    Ok(launch::launch(&runtime.host, plan).await?)
+    let launched = launch::launch(&runtime.host, plan).await;
+    driver::release(made).await;
+    Ok(launched?)
 }
 
 /// CRI's NamespaceOption.pid.

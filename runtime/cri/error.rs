@@ -225,6 +225,7 @@ impl Error {
             Self::Init(InitError::Host(error)) => host_code(error),
             Self::Init(InitError::Cgroup(error)) => cgroup_code(error),
             Self::Init(InitError::Path(_)) => Code::Internal,
+            Self::Init(InitError::ShuttingDown) => Code::Unavailable,
             Self::Release(ReleaseError::Container { source, .. }) => stop_code(source),
             Self::Release(ReleaseError::ShuttingDown) => Code::Unavailable,
             Self::Release(ReleaseError::TimedOut(_)) => Code::DeadlineExceeded,

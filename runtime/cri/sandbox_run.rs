@@ -125,7 +125,7 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, mut held: Held) -> R
     let ipc = held.ipc.then(|| (ipc::namespace(&runtime.config, metadata), sysctls::of_ipc(&metadata.config.sysctls)));
     blocking(move || {
         if let Some(cgroup) = cgroup {
-            cgroups.create(cgroup.path())?.apply(&limits)?;
+            let _ = cgroups.make(cgroup.path(), &limits)?;
         }
         match (users, namespace) {
             (Some((path, mapping)), network) => userns::create(&path, &mapping, network.is_some(), |namespaces| {

@@ -35,6 +35,7 @@ mod procfs;
 mod resources;
 mod security;
 mod stats;
+mod systemd;
 mod user;
 mod userns;
 mod wasi;
