@@ -90,5 +90,5 @@ impl Cgroup {
 }
 
 fn failed(unit: &Unit, source: SystemdError) -> CgroupError {
-    CgroupError::Systemd { unit: unit.name().to_owned(), source }
+    CgroupError::Systemd { unit: unit.name().to_owned(), source: Box::new(source) }
 }

@@ -123,7 +123,7 @@ pub enum CgroupError {
         unit: String,
         /// Why.
         #[source]
-        source: SystemdError,
+        source: Box<SystemdError>,
     },
     /// The mount options of the v2 hierarchy could not be set.
     #[error("cannot set the mount options of the cgroup v2 hierarchy")]

@@ -8,6 +8,7 @@
 mod bus;
 mod holder;
 #[cfg(test)]
+#[allow(dead_code, reason = "its other user is the black-box suite")]
 mod mock;
 mod properties;
 #[cfg(test)]

@@ -27,7 +27,9 @@ pub(super) fn cgroup_code(error: &CgroupError) -> Code {
     match error {
         CgroupError::InvalidLimit { .. } => Code::InvalidArgument,
         CgroupError::MissingController { .. } | CgroupError::InUse { .. } => Code::FailedPrecondition,
-        CgroupError::Systemd { source: SystemdError::Connect { .. } | SystemdError::Lost { .. }, .. } => Code::Unavailable,
+        CgroupError::Systemd { source, .. } if matches!(**source, SystemdError::Connect { .. } | SystemdError::Lost { .. }) => {
+            Code::Unavailable
+        }
         // The kernel's word on a processor that is not there, a quota above the pod's, a number out of range.
         CgroupError::Write { source, .. }
             if matches!(source.raw_os_error(), Some(libc::EINVAL | libc::ERANGE | libc::EOPNOTSUPP)) =>
