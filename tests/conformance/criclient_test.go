@@ -26,12 +26,6 @@ import (
 // The kubelet's own client of the CRI over every RPC of both services: with arguments as they should be, with none, and
 // with those that nobody sane sends.
 
-// notThereYet are calls that are still to be written. One that answers is to be taken from here.
-var notThereYet = map[string]bool{
-	"ListMetricDescriptors": true, "ListPodSandboxMetrics": true,
-	"StreamPodSandboxMetrics": true,
-}
-
 // neverThere are calls that docs/cri.md says are refused for good.
 var neverThere = map[string]bool{"CheckpointContainer": true}
 
@@ -145,7 +139,7 @@ func TestTheKubeletsClientAndEveryRPC(t *testing.T) {
 		t.Run("good arguments: "+name, func(t *testing.T) {
 			err := goods[name](t)
 			switch code := grpcstatus.Code(err); {
-			case neverThere[name] || notThereYet[name]:
+			case neverThere[name]:
 				if code != codes.Unimplemented {
 					t.Errorf("it is expected to be Unimplemented, and answers %s: %v", code, err)
 				}

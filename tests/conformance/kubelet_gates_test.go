@@ -167,7 +167,7 @@ func gatesRun(t *testing.T, gates map[string]bool) {
 	harness.Step(t, "its metrics have values", func(t *testing.T) {
 		resources := []string{"container_cpu_usage_seconds_total", "container_memory_working_set_bytes", "pod_memory_working_set_bytes"}
 		harness.Until(t, 60*time.Second, "/metrics/resource", func() error { return metrics(kubelet, "/metrics/resource", "gated", resources...) })
-		if gates["PodAndContainerStatsFromCRI"] && !notThereYet["ListPodSandboxMetrics"] {
+		if gates["PodAndContainerStatsFromCRI"] {
 			names := []string{
 				"container_cpu_usage_seconds_total", "container_memory_working_set_bytes", "container_memory_rss", "container_processes",
 				"container_network_receive_bytes_total", "container_fs_usage_bytes", "container_spec_memory_limit_bytes", "container_start_time_seconds",
@@ -208,10 +208,7 @@ func gatesRun(t *testing.T, gates map[string]bool) {
 	harness.Step(t, "its log is quiet about the runtime", func(t *testing.T) {
 		noise := [][]string{
 			{"eviction", "ailed to get summary stats"}, {"Partial failure issuing cadvisor"},
-			{"rpc error", "Internal"}, {"rpc error", "Unknown"}, {"Evented PLEG", "ailed"},
-		}
-		if len(notThereYet) == 0 {
-			noise = append(noise, []string{"mplemented"})
+			{"rpc error", "Internal"}, {"rpc error", "Unknown"}, {"Evented PLEG", "ailed"}, {"mplemented"},
 		}
 		for _, words := range noise {
 			if said := kubelet.Said(t, words...); len(said) > 0 {
