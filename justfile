@@ -19,3 +19,4 @@ conformance:
 
 bench:
     benches/run
+    benches/critest

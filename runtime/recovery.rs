@@ -99,10 +99,11 @@ fn settle_sandbox(runtime: &Arc<Runtime>, sandbox: &Arc<Sandbox>, origin: Origin
     if sandbox.state() == SandboxState::Ready {
         let lost_network =
             sandbox.status().held.netns && !netns::is_pinned(&sandbox::network::namespace(runtime, sandbox.metadata()));
-        let lost_ipc =
-            sandbox.status().held.ipc && !pinned::is_pinned(&sandbox::ipc::namespace(&runtime.config, sandbox.metadata()));
-        if origin == Origin::Rebooted || lost_network || lost_ipc {
-            tracing::warn!(sandbox = %sandbox.id(), ?origin, lost_network, lost_ipc, "the sandbox is no longer ready");
+        let (held, metadata) = (sandbox.status().held, sandbox.metadata());
+        let lost_other = held.ipc && !pinned::is_pinned(&sandbox::ipc::namespace(&runtime.config, metadata))
+            || held.users && !pinned::is_pinned(&sandbox::userns::namespace(&runtime.config, metadata));
+        if origin == Origin::Rebooted || lost_network || lost_other {
+            tracing::warn!(sandbox = %sandbox.id(), ?origin, lost_network, lost_other, "the sandbox is no longer ready");
             if let Err(error) = runtime.change_sandbox(sandbox, SandboxEvent::Stopped) {
                 tracing::error!(sandbox = %sandbox.id(), error = %chain(&error), "the sandbox's end is not recorded");
             }
@@ -253,9 +254,13 @@ impl Leftovers {
         let mut directories = names_in(&config.state.join("sandboxes"), |name| !is_sandbox(name));
         directories.extend(names_in(&config.state.join("containers"), |name| !is_container(name)));
         directories.extend(names_in(&config.root.join("containers"), |name| !is_container(name)));
+        // What was tried when it was cut off.
+        directories.extend(names_in(&config.root, |name| name.starts_with(sandbox::userns::TRY_PREFIX)));
         let mut namespaces =
             names_in(&config.netns_dir(), |name| name.strip_prefix(netns::PREFIX).is_some_and(|id| !is_sandbox(id)));
-        namespaces.extend(names_in(&sandbox::ipc::directory(config), |name| !is_sandbox(name)));
+        for directory in [sandbox::ipc::directory(config), sandbox::userns::directory(config)] {
+            namespaces.extend(names_in(&directory, |name| !is_sandbox(name)));
+        }
         Self { directories, namespaces }
     }
 

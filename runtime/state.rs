@@ -8,7 +8,7 @@ use images::{Auth, Image, Images, Progress, PullError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cgroup::{Cgroup, CgroupPath, Cgroups, PathError, Version};
+use crate::cgroup::{Cgroup, CgroupPath, Cgroups, PathError, Version, unit};
 use crate::config::Config;
 use crate::container::{Container, Containers};
 use crate::events::Events;
@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::metrics::{self, Outcome, Timed, metrics};
 use crate::network::Network;
 use crate::network::host_port::HostPorts;
-use crate::sandbox::{Sandbox, Sandboxes};
+use crate::sandbox::{Sandbox, Sandboxes, userns};
 use crate::stats::Stats;
 use crate::store::{Names, Store, StoreError};
 use crate::streaming::{Streaming, Taps};
@@ -85,6 +85,8 @@ pub struct Runtime {
     pub events: Events,
     /// Commands that run in containers beside their guests.
     pub execs: Execs,
+    /// Whether pods can have user namespaces here.
+    pub user_namespaces: userns::Support,
     /// Who is attached to which guest.
     pub taps: Taps,
     /// What measurements share.
@@ -129,6 +131,7 @@ impl Runtime {
             containers: Containers::default(),
             events: Events::default(),
             execs: Execs::default(),
+            user_namespaces: userns::Support::default(),
             taps: Taps::default(),
             stats: Stats::default(),
             streaming: OnceLock::new(),
@@ -221,11 +224,12 @@ impl Runtime {
 
     /// The path of the cgroup that a sandbox's containers get theirs in, and whether it is the sandbox's alone.
     pub fn cgroup_parent(&self, asked: &str, sandbox: &str) -> Result<(CgroupPath, bool), PathError> {
-        if asked.is_empty() {
-            let parent = CgroupPath::from_cri(&self.config.cgroup.default_parent)?;
-            return Ok((parent.join(sandbox)?, true));
-        }
-        Ok((CgroupPath::from_cri(asked)?, false))
+        let parent = if asked.is_empty() { self.config.cgroup.default_parent.as_str() } else { asked };
+        let path = match self.cgroups.systemd() {
+            Some(_) if unit::is_slice(parent) => unit::slice_path(parent)?,
+            _ => CgroupPath::from_cri(parent)?,
+        };
+        if asked.is_empty() { Ok((unit::of_pod(&path, sandbox)?, true)) } else { Ok((path, false)) }
     }
 
     /// The group at a recorded path; `None` where the node has no cgroups, or nothing was recorded.
@@ -234,7 +238,7 @@ impl Runtime {
             return None;
         }
         // It was a path when it was recorded.
-        CgroupPath::from_cri(path).ok().map(|path| self.cgroups.open(&path))
+        CgroupPath::recorded(path).ok().map(|path| self.cgroups.open(&path))
     }
 
     /// Directory in the state directory for what a container needs while it is there.

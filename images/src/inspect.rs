@@ -1,6 +1,7 @@
 //! Everything about an image in one answer, for `ImageStatus` with `verbose`. Made from memory and small files; no
 //! code and no layer is read.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ pub struct ImageDetails {
     pub size: u64,
     /// Lowest first.
     pub layers: Vec<LayerDetails>,
-    /// By path.
+    /// By path, each content once.
     pub wasm: Vec<WasmDetails>,
     /// In seconds since 1970.
     pub pulled_at: u64,
@@ -58,8 +59,11 @@ pub struct LayerDetails {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WasmDetails {
-    /// Absolute path in the image.
+    /// Absolute path in the image, the first of several.
     pub path: PathBuf,
+    /// Further paths of the same content: an image of a multi-call program has a hundred hard links to one file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub same: Vec<PathBuf>,
     /// `sha256:…` of the file.
     pub digest: String,
     /// Bytes of the file; nothing where the layer is damaged.
@@ -104,14 +108,20 @@ fn layers(inner: &Inner, image: &Image) -> Vec<LayerDetails> {
 
 fn wasm(inner: &Inner, image: &Image) -> Vec<WasmDetails> {
     let lower_dirs = inner.store.lower_dirs(image);
-    let mut details = Vec::with_capacity(image.wasm.len());
+    let mut details: Vec<WasmDetails> = Vec::new();
+    let mut places = HashMap::new();
     for file in &image.wasm {
+        let place = *places.entry(file.digest.as_str()).or_insert(details.len());
+        if let Some(first) = details.get_mut(place) {
+            first.same.push(file.path.clone());
+            continue;
+        }
         let size = files::locate(&lower_dirs, &file.path).ok().map(|located| located.metadata.len());
         let digest = Digest::parse(&file.digest).ok();
         let report = digest.as_ref().and_then(|digest| inner.store.code.report(digest));
         let rejected = digest.as_ref().and_then(|digest| inner.store.code.rejected(digest));
         let (path, digest) = (file.path.clone(), file.digest.clone());
-        details.push(WasmDetails { path, digest, size, compiled: report.is_some(), report, rejected });
+        details.push(WasmDetails { path, same: Vec::new(), digest, size, compiled: report.is_some(), report, rejected });
     }
     details
 }

@@ -157,6 +157,22 @@ async fn of_many_files_so_many_are_compiled_the_entrypoint_first_and_the_others_
 }
 
 #[tokio::test]
+async fn hard_links_to_one_file_are_compiled_once_and_told_as_one() {
+    let (registry, node) = (Registry::new(), Node::new().await);
+    let files = (0..100).fold(Archive::default().file("bin/all", wasm("all")), |archive, n| {
+        archive.hard_link(&format!("bin/tool{n:02}"), "bin/all")
+    });
+    registry.image("1", vec![files], json!({"Entrypoint": ["tool07"], "Env": ["PATH=/bin"]}));
+    let image = node.images.pull(&registry.name("links:1"), None).await.unwrap();
+    assert_eq!((image.wasm.len(), node.compiler.runs(), compiled(&node)), (101, 1, 1));
+    let details = node.images.inspect(&image).await;
+    let told: Vec<(&str, usize)> = details.wasm.iter().map(|file| (file.path.to_str().unwrap(), file.same.len())).collect();
+    assert_eq!(told, [("/bin/all", 100)]);
+    node.images.remove(&image.id).await.unwrap();
+    node.becomes_empty().await;
+}
+
+#[tokio::test]
 async fn inspect_tells_names_layers_files_and_what_was_compiled() {
     let (registry, node) = (Registry::new(), Node::new().await);
     let module = wasm("hello");

@@ -50,7 +50,8 @@ impl Cgroup {
         let mut writer = Writer { change: Some(Change::default()) };
         let outcome = self.steps(limits, &mut writer);
         let change = writer.change.unwrap_or_default();
-        match outcome {
+        // The kernel's word comes first: systemd accepts everything, and only logs what the kernel refuses it.
+        match outcome.and_then(|()| self.tell(limits)) {
             Ok(()) => Ok(change),
             Err(error) => {
                 change.undo();

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::systemd::SystemdError;
+
 /// A failed step on a control group. The source of each I/O variant is the kernel's answer.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
@@ -113,6 +115,15 @@ pub enum CgroupError {
         value: String,
         /// What would be accepted.
         reason: &'static str,
+    },
+    /// systemd did not make, change or end a unit.
+    #[error("cannot have systemd manage {unit}")]
+    Systemd {
+        /// The unit.
+        unit: String,
+        /// Why.
+        #[source]
+        source: SystemdError,
     },
     /// The mount options of the v2 hierarchy could not be set.
     #[error("cannot set the mount options of the cgroup v2 hierarchy")]

@@ -11,6 +11,8 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 
 use super::layout::{Controller, Layout, Version};
+use super::systemd::Systemd;
+use super::unit::Unit;
 use super::{CgroupError, CgroupPath, files, processes};
 
 /// The pauses between tries to remove a group. The last processes of a killed guest leave it within a few
@@ -22,13 +24,10 @@ const REMOVE_PAUSES_MS: [u64; 8] = [1, 2, 5, 10, 32, 100, 200, 250];
 pub struct Cgroup {
     pub(super) layout: Arc<Layout>,
     pub(super) path: CgroupPath,
+    pub(super) systemd: Option<Systemd>,
 }
 
 impl Cgroup {
-    pub(super) fn new(layout: Arc<Layout>, path: CgroupPath) -> Cgroup {
-        Cgroup { layout, path }
-    }
-
     /// The path below each hierarchy.
     pub fn path(&self) -> &CgroupPath {
         &self.path
@@ -50,13 +49,14 @@ impl Cgroup {
     ///
     /// Close-on-exec, so they can be handed to a supervisor and die with its children.
     pub fn procs_files(&self) -> Result<Vec<OwnedFd>, CgroupError> {
-        self.directories().map(|directory| open(&directory.join("cgroup.procs"), OFlags::WRONLY)).collect()
+        let files = self.directories().chain(self.tracking()).map(|directory| directory.join("cgroup.procs"));
+        files.map(|file| open(&file, OFlags::WRONLY)).collect()
     }
 
     /// Moves a process that is running into the group, in every hierarchy.
     pub fn add(&self, pid: i32) -> Result<(), CgroupError> {
         let value = pid.to_string();
-        for directory in self.directories() {
+        for directory in self.directories().chain(self.tracking()) {
             let path = directory.join("cgroup.procs");
             let written = fs::write(&path, &value);
             written.map_err(|source| CgroupError::Write { path, value: value.clone(), source })?;
@@ -107,15 +107,16 @@ impl Cgroup {
         Err(CgroupError::Survivors { path: self.path.to_string(), processes: survivors })
     }
 
-    /// Removes this group from every hierarchy: its own, empty directories and nothing else. One that is gone is
-    /// fine. Blocking: it waits up to 0.6 s for processes that are just leaving, then says [`CgroupError::Busy`].
+    /// Removes this group from every hierarchy: its own, empty directories and nothing else; a unit of systemd's is stopped
+    /// before. One that is gone is fine. Blocking: it waits up to 0.6 s for processes that are just leaving, then says [`CgroupError::Busy`].
     ///
     /// When one hierarchy refuses, the others are removed all the same and the first error is told.
     pub fn remove(&self) -> Result<(), CgroupError> {
         if self.path.parent().is_none() {
             return Err(CgroupError::Root);
         }
-        let mut result = Ok(());
+        // Before the directories: systemd removes those that it has made, and puts them back for a unit that it still knows.
+        let mut result = self.stop_unit();
         for directory in self.directories() {
             result = result.and(remove_directory(&directory));
         }
@@ -124,6 +125,13 @@ impl Cgroup {
 
     fn directories(&self) -> impl Iterator<Item = PathBuf> {
         self.layout.hierarchies().iter().map(|hierarchy| self.path.below(&hierarchy.mount))
+    }
+
+    /// On v1 systemd finds a unit's processes in a hierarchy of its own, without controllers: who is not in there is not in the
+    /// unit. Nothing for a group that is no unit.
+    fn tracking(&self) -> impl Iterator<Item = PathBuf> {
+        let mounts = if Unit::of(&self.path).is_some() { self.layout.tracking() } else { &[] };
+        mounts.iter().map(|mount| self.path.below(mount)).filter(|directory| directory.is_dir())
     }
 
     fn oom_path(&self) -> Option<PathBuf> {

@@ -92,6 +92,8 @@ pub struct Hierarchy {
 pub struct Layout {
     version: Version,
     hierarchies: Vec<Hierarchy>,
+    /// v1: where hierarchies without controllers are mounted in which systemd finds processes again.
+    tracking: Vec<PathBuf>,
     /// The options of the mounted v2 hierarchy, if there is one, also where v1 is used.
     unified_options: Option<Vec<String>>,
     /// `/proc/cgroups`: each controller the kernel has, and whether it is enabled.
@@ -113,12 +115,15 @@ impl Layout {
         let mut layout = Layout {
             version: Version::None,
             hierarchies: v1_hierarchies(&mounts),
+            tracking: Vec::new(),
             unified_options: unified.map(|mount| mount.options.clone()),
             known: parse_proc_cgroups(proc_cgroups),
         };
         // Freezer or a named hierarchy of systemd alone do not make a v1 node: such nodes keep their controllers on v2.
         if layout.carries(Controller::Cpu) || layout.carries(Controller::Memory) || layout.carries(Controller::Pids) {
             layout.version = Version::V1;
+            let named = mounts.iter().filter(|mount| mount.options.iter().any(|option| option == "name=systemd"));
+            layout.tracking = named.chain(unified).map(|mount| mount.point.clone()).collect();
         } else if let Some(unified) = unified {
             layout.version = Version::V2;
             let controllers = read_controllers(&unified.point);
@@ -135,6 +140,11 @@ impl Layout {
     /// The hierarchies in use; one on v2.
     pub fn hierarchies(&self) -> &[Hierarchy] {
         &self.hierarchies
+    }
+
+    /// Where systemd finds the processes of its units on v1.
+    pub(super) fn tracking(&self) -> &[PathBuf] {
+        &self.tracking
     }
 
     /// The options of the mounted v2 hierarchy, if one is mounted.

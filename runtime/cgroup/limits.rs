@@ -214,7 +214,7 @@ fn swap_alone(memory: Option<i64>, both: i64) -> Result<String, CgroupError> {
 /// The quadratic curve through the two ends and the default of the logarithms, which current kubelets and runtimes
 /// share; the older straight line gave 39 for 1024 and so took more than half of a container's weight against
 /// processes beside it.
-fn weight(shares: u64) -> u64 {
+pub(super) fn weight(shares: u64) -> u64 {
     match clamp_shares(shares) {
         shares if shares == *SHARES.start() => 1,
         shares if shares == *SHARES.end() => 10_000,

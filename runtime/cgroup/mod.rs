@@ -4,7 +4,7 @@
 //! the translation of a CRI `LinuxContainerResources` into files ([`limits`]) and the life of one group
 //! ([`Cgroup`]: create, apply, join, kill, remove). It knows cgroup v1 (each controller in a hierarchy of its own, or
 //! several mounted together), v2, and the hybrid form, where the controllers stand on v1 beside an empty v2; there v1
-//! is used. The driver is cgroupfs: directories and files, nobody in between.
+//! is used. Groups are directories and files with nobody in between, except for those that are units of [`systemd`]'s ([`driver`]).
 //!
 //! Nothing here is async and nothing is kept in memory but paths: the directories are the state, so a daemon that
 //! starts anew just opens the same path again. Calls that may wait ([`Cgroup::kill`], [`Cgroup::remove`]) say so and
@@ -23,6 +23,7 @@
 
 mod apply;
 mod create;
+pub mod driver;
 mod error;
 mod fast_join;
 mod files;
@@ -31,8 +32,11 @@ pub mod layout;
 pub mod limits;
 mod path;
 mod processes;
+pub mod systemd;
+pub mod unit;
 
 pub use apply::Change;
+pub use driver::Made;
 pub use error::CgroupError;
 pub use group::Cgroup;
 pub use layout::{Absence, Version};
@@ -43,11 +47,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use layout::{Controller, Layout};
+use systemd::Systemd;
 
 /// The node's hierarchies. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Cgroups {
     layout: Arc<Layout>,
+    systemd: Option<Systemd>,
 }
 
 impl Cgroups {
@@ -60,13 +66,13 @@ impl Cgroups {
         let mounts = files::read(Path::new("/proc/self/mountinfo"))?;
         // Missing where the kernel was built without v1, which is no loss: it only explains absences.
         let known = files::read(Path::new("/proc/cgroups")).unwrap_or_default();
-        Ok(Cgroups { layout: Arc::new(Layout::from_proc(&mounts, &known)) })
+        Ok(Cgroups { layout: Arc::new(Layout::from_proc(&mounts, &known)), systemd: None })
     }
 
     /// For tests: a layout that was put together by hand.
     #[cfg(test)]
     pub(crate) fn with_layout(layout: Layout) -> Cgroups {
-        Cgroups { layout: Arc::new(layout) }
+        Cgroups { layout: Arc::new(layout), systemd: None }
     }
 
     /// The version that the node's controllers stand on.
@@ -109,7 +115,7 @@ impl Cgroups {
 
     /// A handle on the group at `path`. Does not touch the disk, so the group need not exist.
     pub fn open(&self, path: &CgroupPath) -> Cgroup {
-        Cgroup::new(Arc::clone(&self.layout), path.clone())
+        Cgroup { layout: Arc::clone(&self.layout), path: path.clone(), systemd: self.systemd.clone() }
     }
 }
 

@@ -24,7 +24,7 @@ pub enum PathError {
     /// A name in the notation of the systemd driver.
     #[error(
         "cgroup parent `{parent}` is in the notation of the systemd driver, but this runtime uses the cgroupfs driver: \
-         set `cgroupDriver: cgroupfs` in the kubelet's configuration"
+         set `cgroupDriver: cgroupfs` in the kubelet's configuration, or `[cgroup] driver = \"systemd\"` in the runtime's"
     )]
     Systemd {
         /// The whole text.
@@ -59,6 +59,12 @@ impl CgroupPath {
         if parent.split('/').any(is_slice) {
             return Err(PathError::Systemd { parent: parent.to_owned() });
         }
+        CgroupPath::recorded(parent)
+    }
+
+    /// Reads a path that was displayed once, whoever made it.
+    pub fn recorded(path: &str) -> Result<CgroupPath, PathError> {
+        let parent = path;
         let mut relative = String::with_capacity(parent.len());
         // Doubled slashes and `.` name the same directory, and the kubelet's own paths begin with a slash.
         for component in parent.split('/').filter(|component| !component.is_empty() && *component != ".") {
@@ -75,6 +81,11 @@ impl CgroupPath {
         let mut relative = self.relative.clone();
         push(&mut relative, name, name)?;
         Ok(CgroupPath { relative })
+    }
+
+    /// Its last component; empty at the root.
+    pub fn name(&self) -> &str {
+        self.relative.rsplit('/').next().unwrap_or_default()
     }
 
     /// The group above this one; `None` at the root.

@@ -8,6 +8,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 
+/// Where a group lies, in every hierarchy.
+pub(super) fn directories(cgroups: &Cgroups, path: &CgroupPath) -> Vec<PathBuf> {
+    let tracking = cgroups.layout.tracking().iter().map(PathBuf::as_path);
+    let mounts = cgroups.layout.hierarchies().iter().map(|hierarchy| hierarchy.mount.as_path()).chain(tracking);
+    mounts.map(|mount| path.below(mount)).collect()
+}
+
 /// The group of one test, with whatever is below it; killed and removed on drop.
 struct Scratch {
     cgroups: Cgroups,

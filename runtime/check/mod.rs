@@ -79,6 +79,7 @@ pub fn run(config: &Config) -> Vec<Finding> {
         kernel::overlay(),
         node::root_directory(&config.root),
         node::state_directory(&config.state),
+        node::user_namespaces(&config.root),
         kernel::seccomp(),
         kernel::landlock(),
         kernel::address_space(),

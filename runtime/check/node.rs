@@ -51,6 +51,20 @@ pub(super) fn root_directory(root: &Path) -> Finding {
     }
 }
 
+/// Pods with ids of their own need more of that filesystem than others.
+pub(super) fn user_namespaces(root: &Path) -> Finding {
+    let name = "user namespaces";
+    match crate::sandbox::userns::probe(nearest_existing(root)) {
+        Ok(()) => Finding::ok(name, "pods with `hostUsers: false` can run"),
+        Err(reason) => Finding::warning(
+            name,
+            format!("pods with `hostUsers: false` cannot run: {reason}"),
+            "a kernel from 5.19 on with CONFIG_USER_NS, `user.max_user_namespaces` above 0, and `root` on a filesystem \
+             that can be id-mapped (ext4, xfs, btrfs); all other pods run without",
+        ),
+    }
+}
+
 fn try_overlay(base: &Path) -> std::io::Result<()> {
     let scratch = base.join(format!(".cri-wasm-check-{}", std::process::id()));
     fs::create_dir(&scratch)?;

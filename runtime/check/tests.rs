@@ -84,6 +84,19 @@ fn a_state_directory_is_judged_by_what_it_would_lie_on() {
 }
 
 #[test]
+fn where_no_layer_can_be_id_mapped_pods_have_no_user_namespaces() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: needs root");
+    }
+    let finding = node::user_namespaces(Path::new("/proc/self/fd"));
+    assert_eq!(finding.level, Level::Warning);
+    let place = tempfile::tempdir_in(std::env::var("CRI_WASM_TEST_DIR").unwrap_or("/var/tmp".into())).unwrap();
+    let tried = node::user_namespaces(place.path());
+    assert!(tried.level == Level::Ok || tried.message.contains("cannot"), "{tried:?}");
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0, "nothing is left of the try");
+}
+
+#[test]
 fn a_root_directory_that_cannot_carry_an_overlay_is_missing() {
     let finding = node::root_directory(Path::new("/proc/self/fd"));
     assert_eq!(finding.level, Level::Missing, "{finding:?}");

@@ -50,6 +50,9 @@ pub enum Command {
     /// Forward the host ports of one pod; the daemon starts it
     #[command(hide = true)]
     Ports(PortsArgs),
+    /// Wait for the end of the input; the daemon starts it to keep a scope of systemd's until a guest is in it
+    #[command(hide = true)]
+    Hold,
     /// Print the CRI's descriptors as a FileDescriptorSet
     #[command(hide = true)]
     Descriptors,
@@ -148,6 +151,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => check(&arguments),
         Command::Config(arguments) => print_config(&arguments),
+        Command::Hold => hold(),
         Command::Descriptors => print_descriptors(),
         Command::Host(_) | Command::Compile(_) | Command::Ports(_) => Ok(ExitCode::FAILURE),
     };
@@ -166,6 +170,12 @@ fn check(arguments: &CheckArgs) -> anyhow::Result<ExitCode> {
 
 fn print_config(arguments: &ConfigArgs) -> anyhow::Result<ExitCode> {
     print!("{}", arguments.load()?.render());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends when the daemon lets go of the other end of its input, or has gone.
+fn hold() -> anyhow::Result<ExitCode> {
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ConfigArgs;
-use crate::cgroup::{self, Cgroup, CgroupPath, Cgroups};
+use crate::cgroup::systemd::Systemd;
+use crate::cgroup::{self, Cgroup, CgroupPath, Cgroups, PathError, unit};
 use crate::compiler::{CompileLimits, ProcessCompiler};
 use crate::config::{CompileWhen, Config};
 use crate::host::{Host, HostConfig};
@@ -72,6 +73,7 @@ async fn daemon(config: Config, traces: Option<Traces>) -> anyhow::Result<()> {
     {
         tracing::warn!(%error, "each start of a container waits for a grace period of the kernel");
     }
+    let cgroups = driven(cgroups, &config)?;
     let supervisor_cgroup = supervisor_cgroup(&cgroups, &config);
     let compile_cgroup = compile_cgroup(&cgroups, &config);
     let host = HostConfig {
@@ -152,12 +154,39 @@ fn lock(state: &Path) -> anyhow::Result<File> {
     }
 }
 
+/// The node's groups, with whoever makes them.
+fn driven(cgroups: Cgroups, config: &Config) -> anyhow::Result<Cgroups> {
+    let (driver, running) = (config.cgroup.driver.as_str(), Systemd::is_running());
+    if driver == "cgroupfs" || driver == "auto" && !running {
+        return Ok(cgroups);
+    }
+    let systemd = Systemd::of_the_node();
+    match systemd.ping() {
+        Ok(()) => {
+            tracing::info!("systemd makes the pods' cgroups");
+            Ok(cgroups.with_systemd(systemd))
+        }
+        Err(error) if driver == "systemd" => Err(error).context("asking systemd, as [cgroup] driver has it"),
+        Err(error) => {
+            let error = crate::store::chain(&error);
+            tracing::warn!(error, "systemd runs this node and does not answer: the runtime makes the pods' cgroups itself");
+            Ok(cgroups)
+        }
+    }
+}
+
+/// Where the runtime's own groups lie: beside those of pods that name no parent, unless those are systemd's.
+fn own_parent(config: &Config) -> Result<CgroupPath, PathError> {
+    let parent = config.cgroup.default_parent.as_str();
+    CgroupPath::from_cri(if unit::is_slice(parent) { CgroupPath::DEFAULT_PARENT } else { parent })
+}
+
 /// A group beside the pods', so that stopping the daemon's service does not end the supervisor.
 ///
 /// The group, and its parent.
 fn supervisor_cgroup(cgroups: &Cgroups, config: &Config) -> Option<[Cgroup; 2]> {
     let create = || -> anyhow::Result<[Cgroup; 2]> {
-        let parent = CgroupPath::from_cri(&config.cgroup.default_parent)?;
+        let parent = own_parent(config)?;
         Ok([cgroups.create(&parent.join("supervisor")?)?, cgroups.open(&parent)])
     };
     create()
@@ -172,7 +201,7 @@ fn compile_cgroup(cgroups: &Cgroups, config: &Config) -> Option<Cgroup> {
     /// What a compile process holds beside the memory that it bounds itself: its own file, its stacks, its two files' pages.
     const BESIDE: u64 = 256 << 20;
     let create = || -> anyhow::Result<Cgroup> {
-        let group = cgroups.create(&CgroupPath::from_cri(&config.cgroup.default_parent)?.join("compile")?)?;
+        let group = cgroups.create(&own_parent(config)?.join("compile")?)?;
         let memory =
             config.compile.memory_bytes.saturating_add(BESIDE).saturating_mul(config.images.max_parallel_compiles.into());
         let limits =

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::{Config, ConfigError};
-use crate::cgroup::CgroupPath;
+use crate::cgroup::{CgroupPath, unit};
 
 /// Values of the command line, which go before those of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -118,21 +118,21 @@ fn check(config: &Config, origin: &str) -> Result<(), ConfigError> {
     if config.handlers.is_empty() {
         return refuse("handlers", &"", "at least one handler is needed, such as [handlers.\"\"]");
     }
-    match config.cgroup.driver.as_str() {
-        "cgroupfs" => {}
-        "systemd" => {
-            let reason = "the systemd driver is not there yet: use \"cgroupfs\" here, and `cgroupDriver: cgroupfs` in \
-                          the kubelet's configuration";
-            return refuse("cgroup.driver", &config.cgroup.driver, reason);
-        }
-        _ => return refuse("cgroup.driver", &config.cgroup.driver, "the driver is \"cgroupfs\""),
+    if !["auto", "cgroupfs", "systemd"].contains(&config.cgroup.driver.as_str()) {
+        return refuse("cgroup.driver", &config.cgroup.driver, "the driver is \"auto\", \"cgroupfs\" or \"systemd\"");
     }
-    match CgroupPath::from_cri(&config.cgroup.default_parent) {
-        _ if config.cgroup.default_parent.is_empty() => {
+    let parent = config.cgroup.default_parent.as_str();
+    let parsed = if config.cgroup.driver != "cgroupfs" && unit::is_slice(parent) {
+        unit::slice_path(parent)
+    } else {
+        CgroupPath::from_cri(parent)
+    };
+    match parsed {
+        _ if parent.is_empty() => {
             return refuse("cgroup.default_parent", &"", "a path such as \"/cri-wasm\" is needed");
         }
         Ok(_) => {}
-        Err(error) => return refuse("cgroup.default_parent", &config.cgroup.default_parent, &error.to_string()),
+        Err(error) => return refuse("cgroup.default_parent", &parent, &error.to_string()),
     }
     if let Err((key, value, reason)) = config.streaming.check() {
         return refuse(key, &value, reason);

@@ -119,10 +119,16 @@ section! {
 section! {
     /// Control groups.
     pub struct Cgroup {
-        /// Who makes the groups. `cgroupfs` is the only driver there is; the kubelet's `cgroupDriver` must agree.
-        pub driver: String = "cgroupfs".to_owned(),
-        /// The parent of pods that name none, which the kubelet's always do.
+        /// Who makes the groups: `cgroupfs` (the runtime itself), `systemd` (scopes in the pods' slices, over D-Bus; systemd 244
+        /// or later), or `auto`, which is systemd where that runs the node. A kubelet asks for it; one that does not
+        /// must have the same `cgroupDriver`.
+        pub driver: String = "auto".to_owned(),
+        /// The parent of pods that name none, which the kubelet's always do: a path, or with systemd the name of a slice, such
+        /// as `wasm.slice`.
         pub default_parent: String = "/cri-wasm".to_owned(),
+        /// How many processes and threads there may be in each container's group, 0 for no bound of its own. The kubelet's
+        /// `podPidsLimit` bounds the pod's in any case.
+        pub max_tasks: u32 = 0,
         /// Whether the kernel's option `favordynmods` is set on nodes with cgroup v1. It is node-wide. Without it, each
         /// start of a container waits for a grace period of the kernel, about 10 ms; with it, forks cost a little more
         /// on kernels before 6.18.

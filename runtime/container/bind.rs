@@ -1,13 +1,13 @@
 //! A pod's mounts as detached trees, opened by the daemon and attached by the guest's process.
 
-use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType};
+use rustix::fs::{CWD, FileType};
 use rustix::mount::OpenTreeFlags;
 
+use super::mount_attributes::{Attributes, map_ids, set};
 use super::rootfs;
 
 /// `Mount.propagation` of the CRI.
@@ -37,18 +37,21 @@ pub struct MountPlan {
     pub recursive_readonly: bool,
     /// See [`Propagation`].
     pub propagation: Propagation,
+    /// Ids on the disk are those that the pod sees; without a user namespace both are one.
+    pub id_mapped: bool,
 }
 
 /// Clones the tree at `host_path` and sets its attributes. `true` beside it: it is a file.
 ///
+/// `users`: the pod's user namespace, for mounts that are id-mapped.
 /// `empty`: a directory without content, for what overlayfs wants two of.
-pub fn open(plan: &MountPlan, empty: &Path) -> io::Result<(OwnedFd, bool)> {
+pub fn open(plan: &MountPlan, empty: &Path, users: Option<&OwnedFd>) -> io::Result<(OwnedFd, bool)> {
     if let Some(top) = plan.layers.first()
         && top.is_dir()
     {
         std::fs::create_dir_all(empty)?;
         let lower: Vec<PathBuf> = plan.layers.iter().cloned().chain([empty.to_owned()]).collect();
-        return Ok((rootfs::mount_readonly(&lower)?, false));
+        return Ok((rootfs::mount_readonly(&lower, users)?, false));
     }
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     let tree = rustix::mount::open_tree(CWD, plan.host_path.as_path(), flags)?;
@@ -59,33 +62,17 @@ pub fn open(plan: &MountPlan, empty: &Path) -> io::Result<(OwnedFd, bool)> {
         // The clone is a peer of the mount that it was cloned from, if that is shared.
         Propagation::Bidirectional => None,
     };
+    let none = Attributes::default();
     if let Some(propagation) = propagation {
-        set(&tree, 0, propagation, true)?;
+        set(&tree, Attributes { propagation, recursive: true, ..none })?;
     }
     let readonly = if plan.readonly { libc::MOUNT_ATTR_RDONLY } else { 0 };
-    set(&tree, libc::MOUNT_ATTR_NOSUID | readonly, 0, false)?;
+    set(&tree, Attributes { set: libc::MOUNT_ATTR_NOSUID | readonly, ..none })?;
     if plan.recursive_readonly {
-        set(&tree, libc::MOUNT_ATTR_RDONLY, 0, true)?;
+        set(&tree, Attributes { set: libc::MOUNT_ATTR_RDONLY, recursive: true, ..none })?;
+    }
+    if let (true, Some(users)) = (plan.id_mapped, users) {
+        map_ids(&tree, users)?;
     }
     Ok((tree, is_file))
-}
-
-/// `mount_setattr(2)`, which rustix has not.
-#[allow(unsafe_code, reason = "rustix has no mount_setattr")]
-fn set(tree: &OwnedFd, attributes: u64, propagation: libc::c_ulong, recursive: bool) -> io::Result<()> {
-    let attributes = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation, userns_fd: 0 };
-    let flags = AtFlags::EMPTY_PATH.bits() | if recursive { libc::AT_RECURSIVE.unsigned_abs() } else { 0 };
-    let empty = CString::default();
-    // SAFETY: the path is NUL-terminated, and the kernel reads no more of the structure than the size that is told.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            tree.as_raw_fd(),
-            empty.as_ptr(),
-            flags,
-            std::ptr::from_ref(&attributes),
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

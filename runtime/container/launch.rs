@@ -20,6 +20,7 @@ use crate::cgroup::{Cgroup, CgroupError};
 use crate::host::{Host, HostError, Process};
 use crate::network::netns::{self, NetnsError};
 use crate::pinned::{self, PinError};
+use crate::sandbox::UserNamespace;
 
 /// Descriptors that are no mounts: specification, code, root, log, network, three streams, a terminal's two ends, OOM events, and a
 /// dozen cgroups.
@@ -48,6 +49,8 @@ pub struct LaunchPlan {
     pub netns: Option<PathBuf>,
     /// Pinned IPC namespace; absent: one of its own, or the host's.
     pub ipc: Option<PathBuf>,
+    /// Pinned user namespace and its ids; absent: the host's.
+    pub users: Option<(PathBuf, UserNamespace)>,
     /// Absent where the node has no cgroups.
     pub cgroup: Option<Cgroup>,
     /// FIFO that is the guest's standard input; absent: it is at its end from the start.
@@ -154,9 +157,10 @@ fn gather(plan: LaunchPlan) -> Result<Gathered, LaunchError> {
         .map_err(|error| path_error("opening compiled code", &plan.code)(error.into()))?;
     descriptors.push((DescriptorKind::Code, code));
 
+    let users = plan.users.as_ref().map(|(path, _)| pinned::open(path)).transpose()?;
     spec.mounts.clear();
     for mount in &plan.mounts {
-        let (tree, file) = bind::open(mount, &plan.empty).map_err(path_error("mounting", &mount.host_path))?;
+        let (tree, file) = bind::open(mount, &plan.empty, users.as_ref()).map_err(path_error("mounting", &mount.host_path))?;
         descriptors.push((DescriptorKind::Mount, tree));
         spec.mounts.push(Mount { destination: mount.container_path.clone(), file });
     }
@@ -171,8 +175,9 @@ fn gather(plan: LaunchPlan) -> Result<Gathered, LaunchError> {
         mount_points::layer(&plan.mount_points, places).map_err(path_error("making mount points in", &plan.mount_points))?;
     let devices = devices::layer(&plan.devices).map_err(path_error("making devices in", &plan.devices))?;
     let lower: Vec<PathBuf> = [devices].into_iter().chain(plan.lower_dirs).chain(mount_points).collect();
-    rootfs::prepare(&plan.writable_dir).map_err(path_error("making the writable layer", &plan.writable_dir))?;
-    let root = rootfs::mount(&lower, &plan.writable_dir)
+    rootfs::prepare(&plan.writable_dir, plan.users.as_ref().map(|(_, ids)| (ids.users.first, ids.groups.first)))
+        .map_err(path_error("making the writable layer", &plan.writable_dir))?;
+    let root = rootfs::mount(&lower, &plan.writable_dir, users.as_ref())
         .map_err(path_error("mounting the root file system over", &plan.writable_dir))?;
     descriptors.push((DescriptorKind::Root, root));
 
@@ -200,6 +205,7 @@ fn gather(plan: LaunchPlan) -> Result<Gathered, LaunchError> {
         descriptors.push((DescriptorKind::Netns, netns::open(path)?));
     }
     spec.host_network = plan.netns.is_none();
+    descriptors.extend(users.map(|users| (DescriptorKind::Userns, users)));
     if let Some(path) = &plan.ipc {
         descriptors.push((DescriptorKind::Ipcns, pinned::open(path)?));
     }

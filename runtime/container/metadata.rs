@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Resources;
 use super::bind::Propagation;
 use super::seccomp::SeccompProgram;
-use crate::sandbox::NamespaceMode;
+use crate::sandbox::{NamespaceMode, UserNamespace};
 use crate::store::{ContainerId, SandboxId};
 
 /// CRI's MountPropagation.
@@ -51,6 +51,9 @@ pub struct MountRequest {
     /// In the place of `host_path`: files of an image.
     #[serde(default)]
     pub image: Option<ImageVolume>,
+    /// The ids on the disk are those that the pod sees, not those of the node.
+    #[serde(default)]
+    pub ids: Option<UserNamespace>,
 }
 
 /// A part of an image as a volume.
@@ -159,6 +162,9 @@ pub struct ContainerConfig {
     pub user: UserRequest,
     /// The root filesystem is read-only.
     pub readonly_rootfs: bool,
+    /// Of the container's own context: the pod's counts, from which this must not differ.
+    #[serde(default)]
+    pub user_namespace: Option<UserNamespace>,
     /// With whom the guest's PID namespace is shared; counts where the pod's handler shows `/proc`.
     #[serde(default)]
     pub pid: NamespaceMode,
@@ -239,6 +245,9 @@ pub struct ResolvedMount {
     pub recursive_readonly: bool,
     /// See [`MountRequest::propagation`].
     pub propagation: MountPropagation,
+    /// See [`MountRequest::ids`].
+    #[serde(default)]
+    pub id_mapped: bool,
 }
 
 /// What never changes of a container.
@@ -321,6 +330,7 @@ pub(crate) fn example_config() -> ContainerConfig {
         resources: None,
         user: UserRequest::default(),
         readonly_rootfs: false,
+        user_namespace: None,
         pid: NamespaceMode::Pod,
         pid_target: String::new(),
         masked_paths: Vec::new(),

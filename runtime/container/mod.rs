@@ -11,6 +11,7 @@ pub mod devices;
 pub mod entrypoint;
 pub mod launch;
 pub mod metadata;
+pub mod mount_attributes;
 pub mod mount_points;
 pub mod mounts;
 pub mod pty;

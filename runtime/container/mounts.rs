@@ -71,6 +71,8 @@ pub fn resolve(
             readonly: readonly_rootfs,
             recursive_readonly: false,
             propagation: MountPropagation::Private,
+            // They belong to the pod's root as they lie there.
+            id_mapped: false,
         });
     }
     // A stable sort: of two mounts at one place the later one lies on top, as the client ordered them.
@@ -107,6 +109,8 @@ fn resolve_one(
             readonly: true,
             recursive_readonly: true,
             propagation: MountPropagation::Private,
+            // Images have the ids that containers see; where the pod has the node's, this changes nothing.
+            id_mapped: true,
         });
     }
     if !request.host_path.starts_with('/') {
@@ -124,6 +128,7 @@ fn resolve_one(
         readonly: request.readonly,
         recursive_readonly: request.recursive_readonly,
         propagation: request.propagation,
+        id_mapped: request.ids.is_some(),
     })
 }
 
@@ -156,6 +161,7 @@ mod tests {
     fn request(host: &Path, container: &str) -> MountRequest {
         MountRequest {
             image: None,
+            ids: None,
             container_path: container.to_owned(),
             host_path: host.to_str().unwrap().to_owned(),
             readonly: false,

@@ -122,7 +122,8 @@ pub fn guest_spec(container: &ContainerMetadata, sandbox: &SandboxMetadata, conf
         seccomp_programs: process.seccomp.iter().map(|program| program.0.clone()).collect(),
         seccomp_unconfined: unconfined && handler.is_some_and(|handler| handler.seccomp == Seccomp::AsAsked),
         capability_bounding: capabilities::bounding(&asked.capabilities),
-        no_low_ports: !capabilities::keeps_low_ports(&asked.capabilities),
+        // A capability of the pod's user namespace is none on the node's network.
+        no_low_ports: sandbox.config.user_namespace.is_some() || !capabilities::keeps_low_ports(&asked.capabilities),
         ..GuestSpec::default()
     }
 }

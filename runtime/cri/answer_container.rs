@@ -1,5 +1,6 @@
 //! From our containers to CRI's messages.
 
+use super::answer_sandbox::id_mapping;
 use crate::container::{
     Container, ContainerConfig, ContainerMetadata, ContainerState, ContainerStatus, GuestUser, ImageName, MountPropagation,
     MountRequest, Resources, mounts, signals,
@@ -108,8 +109,9 @@ fn mount(mount: &MountRequest, metadata: &ContainerMetadata) -> cri::Mount {
             let id = mounted_image(mount, metadata);
             cri::ImageSpec { image_ref: id, ..image(&volume.image, volume.image.image.clone()) }
         }),
+        uid_mappings: mount.ids.map(|ids| id_mapping(ids.users)).into_iter().collect(),
+        gid_mappings: mount.ids.map(|ids| id_mapping(ids.groups)).into_iter().collect(),
         image_sub_path: mount.image.as_ref().map(|volume| volume.sub_path.clone()).unwrap_or_default(),
-        ..cri::Mount::default()
     }
 }
 
@@ -170,6 +172,7 @@ mod tests {
         let mut metadata = example("c1", "s1");
         metadata.config.annotations.insert("io.kubernetes.container.hash".into(), "abc".into());
         metadata.config.mounts.push(MountRequest {
+            ids: None,
             image: None,
             container_path: "/v/".into(),
             host_path: "/link".into(),

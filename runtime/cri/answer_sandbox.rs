@@ -1,7 +1,7 @@
 //! From our sandboxes to CRI's messages.
 
 use crate::proto::runtime::v1 as cri;
-use crate::sandbox::{NamespaceMode, Namespaces, Sandbox, SandboxName, SandboxState, SandboxStatus};
+use crate::sandbox::{IdRange, NamespaceMode, Sandbox, SandboxConfig, SandboxName, SandboxState, SandboxStatus};
 
 /// How a state is told: only Ready is ready.
 pub fn sandbox_state(state: SandboxState) -> cri::PodSandboxState {
@@ -41,9 +41,7 @@ pub fn status(sandbox: &Sandbox, status: SandboxStatus) -> cri::PodSandboxStatus
         state: sandbox_state(status.state).into(),
         created_at: metadata.created_at,
         network: Some(network),
-        linux: Some(cri::LinuxPodSandboxStatus {
-            namespaces: Some(cri::Namespace { options: Some(namespaces(&config.namespaces)) }),
-        }),
+        linux: Some(cri::LinuxPodSandboxStatus { namespaces: Some(cri::Namespace { options: Some(namespaces(config)) }) }),
         labels: config.labels.clone().into_iter().collect(),
         annotations: config.annotations.clone().into_iter().collect(),
         runtime_handler: config.handler.clone(),
@@ -60,7 +58,13 @@ pub fn name(name: &SandboxName) -> cri::PodSandboxMetadata {
     }
 }
 
-fn namespaces(namespaces: &Namespaces) -> cri::NamespaceOption {
+/// A range of ids, as the CRI writes it.
+pub(super) fn id_mapping(range: IdRange) -> cri::IdMapping {
+    cri::IdMapping { host_id: range.first, container_id: 0, length: range.count }
+}
+
+fn namespaces(config: &SandboxConfig) -> cri::NamespaceOption {
+    let namespaces = &config.namespaces;
     let mode = |mode: NamespaceMode| match mode {
         NamespaceMode::Pod => cri::NamespaceMode::Pod,
         NamespaceMode::Container => cri::NamespaceMode::Container,
@@ -72,6 +76,10 @@ fn namespaces(namespaces: &Namespaces) -> cri::NamespaceOption {
         pid: mode(namespaces.pid).into(),
         ipc: mode(namespaces.ipc).into(),
         target_id: namespaces.target_id.clone(),
-        userns_options: None,
+        userns_options: config.user_namespace.map(|ids| cri::UserNamespace {
+            mode: cri::NamespaceMode::Pod.into(),
+            uids: vec![id_mapping(ids.users)],
+            gids: vec![id_mapping(ids.groups)],
+        }),
     }
 }

@@ -8,7 +8,7 @@ use images::{ArtifactKind, FileKind, Image, Images, LookupError};
 
 use super::error::Error;
 use super::request_container;
-use crate::cgroup::CgroupPath;
+use crate::cgroup::{CgroupPath, unit};
 use crate::container::entrypoint::{Module, Node, SCRIPT_LINE, Tree};
 use crate::container::spec::{self, ImageDefaults};
 use crate::container::{
@@ -16,12 +16,16 @@ use crate::container::{
     capabilities, mounts, release, seccomp, signals,
 };
 use crate::proto::runtime::v1::{CreateContainerRequest, CreateContainerResponse};
-use crate::sandbox::{Sandbox, SandboxState, files};
+use crate::sandbox::{Sandbox, SandboxState, UserNamespace, files};
 use crate::state::Runtime;
 use crate::store::{ContainerId, Reservation, Reserve, Table};
 
 /// The largest /etc/passwd or /etc/group that is read. Real ones have a few kB.
 const MAX_ACCOUNTS: u64 = 1 << 20;
+
+/// Longest name and longest path, with its final zero, that the kernel takes (limits.h).
+const NAME_BYTES: usize = 255;
+const PATH_BYTES: usize = 4096;
 
 pub(super) async fn create(runtime: Arc<Runtime>, request: CreateContainerRequest) -> Result<CreateContainerResponse, Error> {
     let sandbox = runtime.sandboxes.find(&request.pod_sandbox_id).map_err(Error::lookup("sandbox", &request.pod_sandbox_id))?;
@@ -58,6 +62,7 @@ async fn make(
     // The sandbox can be neither stopped nor removed until the container is there for it to find.
     let _operation = sandbox.operation.read().await;
     require_ready(&sandbox)?;
+    check_ids(&config, sandbox.metadata().config.user_namespace.as_ref())?;
     let image = runtime
         .images
         .get(&config.image.image)
@@ -71,8 +76,10 @@ async fn make(
         let composed = compose(&images, &image_of_spec, &config, &sandbox_of_spec.metadata().hostname, &etc);
         composed.map(|(process, mounts)| (config, process, mounts))
     });
+    let ids = sandbox.metadata().config.user_namespace;
     let (config, process, mounts) =
         composed.await.map_err(|_| Error::Unavailable("the daemon is shutting down".to_owned()))??;
+    check_user(&process, ids.as_ref())?;
     for volume in mounts.iter().filter_map(|mount| mount.image.as_ref()) {
         // It may have been removed since it was looked at.
         let gone = |_| Error::NotFound { what: "image", id: volume.image_id.clone() };
@@ -83,7 +90,7 @@ async fn make(
     super::container_start::code_kind(&process.module, &code.report)?;
 
     let id = ContainerId::generate();
-    let cgroup = CgroupPath::from_cri(&sandbox.metadata().cgroup_parent)?.join(id.as_str())?.to_string();
+    let cgroup = unit::below(&CgroupPath::recorded(&sandbox.metadata().cgroup_parent)?, id.as_str())?.to_string();
     let metadata = ContainerMetadata {
         id: id.clone(),
         sandbox: sandbox.id().clone(),
@@ -92,7 +99,7 @@ async fn make(
         lower_dirs: runtime.images.lower_dirs(&image),
         image_ref: image.repo_digests.first().unwrap_or(&image.id).clone(),
         image_name: image_name(&config, &image),
-        log_path: log_path(&sandbox.metadata().config.log_directory, &config.log_path),
+        log_path: log_path(&sandbox.metadata().config.log_directory, &config.log_path)?,
         stop_signal: stop_signal(&config, &image)?,
         process,
         mounts,
@@ -110,6 +117,36 @@ async fn make(
     reservation.commit(id.as_str());
     tracing::info!(container = %id, sandbox = %sandbox.id(), image = %image.id, "the container is created");
     Ok(id)
+}
+
+/// What a container says of ids must be what its pod says.
+fn check_ids(config: &ContainerConfig, of_the_pod: Option<&UserNamespace>) -> Result<(), Error> {
+    if config.user_namespace.is_some() && config.user_namespace.as_ref() != of_the_pod {
+        return Err(Error::Invalid("the user namespace of a container is its pod's, and they differ".to_owned()));
+    }
+    let other = config.mounts.iter().find(|mount| mount.ids.is_some() && mount.ids.as_ref() != of_the_pod);
+    match other {
+        Some(mount) => Err(Error::Invalid(format!(
+            "the mount at {:?} maps ids otherwise than the pod's user namespace",
+            mount.container_path
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// A user that the pod's user namespace does not have could not run.
+fn check_user(process: &ProcessSpec, ids: Option<&UserNamespace>) -> Result<(), Error> {
+    let Some(ids) = ids else { return Ok(()) };
+    let user = &process.user;
+    let mut all = [("user", user.uid, ids.users), ("group", user.gid, ids.groups)]
+        .into_iter()
+        .chain(user.groups.iter().map(|group| ("group", *group, ids.groups)));
+    match all.find(|(_, id, range)| *id >= range.count) {
+        Some((what, id, range)) => {
+            Err(Error::Invalid(format!("the pod's user namespace has {} {what} ids, and {id} is not among them", range.count)))
+        }
+        None => Ok(()),
+    }
 }
 
 pub(super) fn require_ready(sandbox: &Sandbox) -> Result<(), Error> {
@@ -211,11 +248,19 @@ fn image_name(config: &ContainerConfig, image: &Image) -> String {
     image.repo_tags.first().or(image.repo_digests.first()).unwrap_or(asked).clone()
 }
 
-fn log_path(directory: &str, path: &str) -> Option<PathBuf> {
+/// The file below the pod's directory. A path that leads out of it, or that no file can have, is refused here and not when
+/// the guest is to write.
+fn log_path(directory: &str, path: &str) -> Result<Option<PathBuf>, Error> {
     if directory.is_empty() || path.is_empty() {
-        return None;
+        return Ok(None);
     }
-    mounts::clean(&format!("{directory}/{path}")).map(PathBuf::from)
+    let refused = || Error::Invalid("the log path names no file below the pod's log directory".to_owned());
+    let names = || path.split('/').filter(|name| !matches!(*name, "" | "."));
+    if names().next().is_none() || names().any(|name| name == ".." || name.len() > NAME_BYTES) {
+        return Err(refused());
+    }
+    let whole = mounts::clean(&format!("{directory}/{path}")).filter(|whole| whole.len() < PATH_BYTES);
+    whole.map(|whole| Some(PathBuf::from(whole))).ok_or_else(refused)
 }
 
 fn stop_signal(config: &ContainerConfig, image: &Image) -> Result<i32, Error> {
@@ -245,8 +290,18 @@ mod tests {
 
     #[test]
     fn a_log_needs_a_directory_and_a_name() {
-        assert_eq!(log_path("/logs/", "app/0.log"), Some(PathBuf::from("/logs/app/0.log")));
-        assert_eq!(log_path("", "app/0.log"), None);
-        assert_eq!(log_path("/logs", ""), None);
+        assert_eq!(log_path("/logs/", "app/0.log").unwrap(), Some(PathBuf::from("/logs/app/0.log")));
+        assert_eq!(log_path("/logs", "/./0.log").unwrap(), Some(PathBuf::from("/logs/0.log")));
+        assert_eq!(log_path("", "app/0.log").unwrap(), None);
+        assert_eq!(log_path("/logs", "").unwrap(), None);
+    }
+
+    #[test]
+    fn a_log_stays_below_the_pods_directory() {
+        let long = "a".repeat(256);
+        let deep = "a/".repeat(3000);
+        for path in ["..", "../0.log", "app/../../0.log", "/", ".", "0\0.log", &long, &deep] {
+            assert!(matches!(log_path("/logs", path), Err(Error::Invalid(_))), "{path:.20}");
+        }
     }
 }

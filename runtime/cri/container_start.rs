@@ -8,13 +8,14 @@ use tracing::Instrument;
 use wasm_host::protocol::CodeKind;
 
 use super::error::Error;
+use crate::cgroup::{Limits, driver};
 use crate::container::launch::{self, LaunchPlan, Pids};
 use crate::container::{
     Container, ContainerEvent, ContainerMetadata, ContainerState, Exit, ResolvedMount, bind::MountPlan, directory, spec,
 };
 use crate::host::Process;
 use crate::proto::runtime::v1::{StartContainerRequest, StartContainerResponse};
-use crate::sandbox::{NamespaceMode, Sandbox, init, ipc, network};
+use crate::sandbox::{NamespaceMode, Sandbox, init, ipc, network, userns};
 use crate::state::Runtime;
 use crate::store::chain;
 
@@ -60,11 +61,13 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
     spec.set_kind(code_kind(&metadata.process.module, &code.report)?);
     let pids = if spec.procfs { pids(runtime, metadata, sandbox).await? } else { Pids::Node };
     let cgroup = runtime.cgroup_of(container);
+    let mut made = None;
     if let Some(cgroup) = cgroup.clone() {
         let cgroups = runtime.cgroups.clone();
-        let limits = container.resources().unwrap_or_default().limits();
-        let made = tokio::task::spawn_blocking(move || cgroups.create(cgroup.path())?.apply(&limits)).await;
-        made.map_err(|_| Error::Unavailable("the daemon is shutting down".to_owned()))??;
+        let most = runtime.config.cgroup.max_tasks;
+        let limits = Limits { pids: (most > 0).then_some(most.into()), ..container.resources().unwrap_or_default().limits() };
+        let make = tokio::task::spawn_blocking(move || cgroups.make(cgroup.path(), &limits)).await;
+        made = Some(make.map_err(|_| Error::Unavailable("the daemon is shutting down".to_owned()))??);
     }
     let host_network = sandbox.metadata().config.host_network();
     let plan = LaunchPlan {
@@ -77,6 +80,7 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
         mounts: metadata.mounts.iter().map(mount).collect(),
         log_path: metadata.log_path.clone(),
         netns: if host_network { None } else { Some(network::namespace(runtime, sandbox.metadata())) },
+        users: sandbox.metadata().config.user_namespace.map(|ids| (userns::namespace(&runtime.config, sandbox.metadata()), ids)),
         ipc: sandbox.status().held.ipc.then(|| ipc::namespace(&runtime.config, sandbox.metadata())),
         cgroup,
         stdin_fifo: container.stdin_fifo(&runtime.config.state),
@@ -85,7 +89,9 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
         empty: runtime.config.root.join("empty"),
         pids,
     };
-    Ok(launch::launch(&runtime.host, plan).await?)
+    let launched = launch::launch(&runtime.host, plan).await;
+    driver::release(made).await;
+    Ok(launched?)
 }
 
 /// CRI's NamespaceOption.pid.
@@ -125,6 +131,7 @@ fn mount(mount: &ResolvedMount) -> MountPlan {
         readonly: mount.readonly,
         recursive_readonly: mount.recursive_readonly,
         propagation: mount.propagation.into(),
+        id_mapped: mount.id_mapped,
     }
 }
 

@@ -1,17 +1,29 @@
-//! ListContainerStats: every ten seconds with an empty filter, for the kubelet's summary and its evictions.
+//! ListContainerStats and StreamContainerStats: every ten seconds with an empty filter, for the kubelet's summary and its evictions.
 
 use std::sync::Arc;
 
+use futures_util::Stream;
+
 use super::error::Error;
+use super::stream_portions::portions;
 use super::{answer_stats, filter};
 use crate::proto::runtime::v1::{
     ContainerFilter, ContainerStats, ContainerStatsFilter, ListContainerStatsRequest, ListContainerStatsResponse,
+    StreamContainerStatsRequest, StreamContainerStatsResponse,
 };
 use crate::state::Runtime;
 use crate::stats;
 
 pub(super) async fn list(runtime: Arc<Runtime>, request: ListContainerStatsRequest) -> Result<ListContainerStatsResponse, Error> {
     Ok(ListContainerStatsResponse { stats: items(&runtime, request.filter).await? })
+}
+
+pub(super) async fn stream(
+    runtime: Arc<Runtime>,
+    request: StreamContainerStatsRequest,
+) -> Result<impl Stream<Item = Result<StreamContainerStatsResponse, Error>>, Error> {
+    let found = items(&runtime, request.filter).await?;
+    Ok(portions(found, |item| item, |container_stats| StreamContainerStatsResponse { container_stats }))
 }
 
 /// The running containers that match. One that ends while it is measured is left out.

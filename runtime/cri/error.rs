@@ -23,6 +23,7 @@ use crate::sandbox::init::InitError;
 use crate::sandbox::ipc::IpcError;
 use crate::sandbox::release::ReleaseError;
 use crate::sandbox::sysctls::SysctlError;
+use crate::sandbox::userns::UsernsError;
 use crate::state::Lost;
 use crate::store::{IdError, StoreError, chain};
 use crate::streaming::StreamingError;
@@ -99,6 +100,9 @@ pub enum Error {
     /// An IPC namespace.
     #[error("cannot set up the pod's IPC namespace")]
     Ipc(#[from] IpcError),
+    /// A user namespace.
+    #[error("cannot set up the pod's user namespace")]
+    Userns(#[from] UsernsError),
     /// The files of a sandbox.
     #[error(transparent)]
     Files(#[from] FileError),
@@ -221,6 +225,7 @@ impl Error {
             Self::Init(InitError::Host(error)) => host_code(error),
             Self::Init(InitError::Cgroup(error)) => cgroup_code(error),
             Self::Init(InitError::Path(_)) => Code::Internal,
+            Self::Init(InitError::ShuttingDown) => Code::Unavailable,
             Self::Release(ReleaseError::Container { source, .. }) => stop_code(source),
             Self::Release(ReleaseError::ShuttingDown) => Code::Unavailable,
             Self::Release(ReleaseError::TimedOut(_)) => Code::DeadlineExceeded,
@@ -236,6 +241,7 @@ impl Error {
             | Self::HostPort(_)
             | Self::Namespace(_)
             | Self::Ipc(_)
+            | Self::Userns(_)
             | Self::Files(_)
             | Self::Store(_)
             | Self::SandboxChange(_)

@@ -29,6 +29,7 @@ pub fn config(config: Option<cri::ContainerConfig>) -> Result<ContainerConfig, E
     let security = linux.security_context.unwrap_or_default();
     refuse_apparmor(&security)?;
     let seccomp = seccomp(&security)?;
+    let user_namespace = request_sandbox::user_namespace(security.namespace_options.as_ref())?;
     let namespaces = request_sandbox::namespaces(security.namespace_options.clone())?;
     Ok(ContainerConfig {
         name: metadata.name,
@@ -48,6 +49,7 @@ pub fn config(config: Option<cri::ContainerConfig>) -> Result<ContainerConfig, E
         resources: linux.resources.map(resources).transpose()?,
         user: user(&security),
         readonly_rootfs: security.readonly_rootfs,
+        user_namespace,
         pid: namespaces.pid,
         pid_target: namespaces.target_id,
         masked_paths: paths(security.masked_paths)?,
@@ -90,9 +92,10 @@ fn mount(mount: cri::Mount) -> Result<MountRequest, Error> {
         None if mount.image_sub_path.is_empty() => None,
         None => return Err(invalid(format!("the mount at {:?} has an image_sub_path and no image", mount.container_path))),
     };
-    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        return Err(invalid(format!("the mount at {:?} maps ids, and user namespaces are not supported", mount.container_path)));
-    }
+    let ids = match (mount.uid_mappings.as_slice(), mount.gid_mappings.as_slice()) {
+        ([], []) => None,
+        (users, groups) => Some(request_sandbox::mapping(users, groups)?),
+    };
     let propagation = match mount.propagation() {
         cri::MountPropagation::PropagationPrivate => MountPropagation::Private,
         cri::MountPropagation::PropagationHostToContainer => MountPropagation::HostToContainer,
@@ -106,6 +109,7 @@ fn mount(mount: cri::Mount) -> Result<MountRequest, Error> {
         selinux_relabel: mount.selinux_relabel,
         propagation,
         image: volume,
+        ids,
     })
 }
 

@@ -7,7 +7,8 @@ use super::request_container;
 use crate::proto::runtime::v1 as cri;
 use crate::sandbox::network::check_bandwidth;
 use crate::sandbox::{
-    DnsConfig, NamespaceMode, Namespaces, PodResources, PortMapping, PortProtocol, SandboxConfig, SandboxName, sysctls,
+    DnsConfig, IdRange, NamespaceMode, Namespaces, PodResources, PortMapping, PortProtocol, SandboxConfig, SandboxName,
+    UserNamespace, sysctls,
 };
 
 /// Bytes of all words of a dns_config: many times what Kubernetes lets a pod have (3 servers, 32 domains of 2048 bytes).
@@ -31,6 +32,7 @@ pub fn config(config: Option<cri::PodSandboxConfig>, handler: String) -> Result<
         labels: config.labels.into_iter().collect(),
         annotations: config.annotations.into_iter().collect(),
         cgroup_parent: linux.cgroup_parent,
+        user_namespace: user_namespace(security.namespace_options.as_ref())?,
         namespaces: namespaces(security.namespace_options)?,
         sysctls: linux.sysctls.into_iter().collect(),
         privileged: security.privileged,
@@ -102,9 +104,6 @@ fn port(port: cri::PortMapping) -> Result<PortMapping, Error> {
 
 pub(super) fn namespaces(options: Option<cri::NamespaceOption>) -> Result<Namespaces, Error> {
     let Some(options) = options else { return Ok(Namespaces::default()) };
-    if options.userns_options.as_ref().is_some_and(|userns| userns.mode() != cri::NamespaceMode::Node) {
-        return Err(Error::Invalid("user namespaces are not supported: run the pod with hostUsers: true".to_owned()));
-    }
     let namespaces = Namespaces {
         network: mode(options.network())?,
         pid: mode(options.pid())?,
@@ -117,6 +116,36 @@ pub(super) fn namespaces(options: Option<cri::NamespaceOption>) -> Result<Namesp
         }
     }
     Ok(namespaces)
+}
+
+/// The ids of a pod with `hostUsers: false`.
+pub(super) fn user_namespace(options: Option<&cri::NamespaceOption>) -> Result<Option<UserNamespace>, Error> {
+    let Some(asked) = options.and_then(|options| options.userns_options.as_ref()) else { return Ok(None) };
+    match asked.mode() {
+        cri::NamespaceMode::Node => Ok(None),
+        cri::NamespaceMode::Pod => mapping(&asked.uids, &asked.gids).map(Some),
+        other => Err(Error::Invalid(format!("the user namespace of a pod is POD or NODE, not {}", other.as_str_name()))),
+    }
+}
+
+/// One range of users and one of groups, as the kubelet gives them.
+pub(super) fn mapping(users: &[cri::IdMapping], groups: &[cri::IdMapping]) -> Result<UserNamespace, Error> {
+    Ok(UserNamespace { users: range("user", users)?, groups: range("group", groups)? })
+}
+
+fn range(what: &str, mappings: &[cri::IdMapping]) -> Result<IdRange, Error> {
+    let wrong = |reason: &str| Error::Invalid(format!("the {what} ids of a user namespace: {reason}"));
+    let [mapping] = mappings else {
+        return Err(wrong(&format!("one mapping is needed, and there are {}", mappings.len())));
+    };
+    if mapping.container_id != 0 {
+        return Err(wrong("the mapping must begin at id 0 in the container"));
+    }
+    // The last id of 32 bits is the kernel's "no id".
+    match mapping.host_id.checked_add(mapping.length) {
+        Some(_) if mapping.length > 0 => Ok(IdRange { first: mapping.host_id, count: mapping.length }),
+        _ => Err(wrong(&format!("{} ids from {} on are no range", mapping.length, mapping.host_id))),
+    }
 }
 
 fn mode(mode: cri::NamespaceMode) -> Result<NamespaceMode, Error> {
@@ -190,11 +219,33 @@ mod tests {
         assert!(config(Some(with_namespaces(host)), String::new()).unwrap().host_network());
         let own = cri::NamespaceOption { network: cri::NamespaceMode::Container.into(), ..Default::default() };
         assert!(refused(with_namespaces(own)).contains("network"));
-        let users = cri::NamespaceOption { userns_options: Some(cri::UserNamespace::default()), ..Default::default() };
-        assert!(refused(with_namespaces(users)).contains("user namespaces"));
-        let node = cri::UserNamespace { mode: cri::NamespaceMode::Node.into(), ..Default::default() };
-        config(Some(with_namespaces(cri::NamespaceOption { userns_options: Some(node), ..Default::default() })), String::new())
-            .unwrap();
+    }
+
+    #[test]
+    fn a_user_namespace_is_one_range_from_id_0_on() {
+        let range = |container_id, host_id, length| cri::IdMapping { host_id, container_id, length };
+        let asked = |mode: cri::NamespaceMode, uids: Vec<cri::IdMapping>, gids: Vec<cri::IdMapping>| {
+            let users = cri::UserNamespace { mode: mode.into(), uids, gids };
+            with_namespaces(cri::NamespaceOption { userns_options: Some(users), ..Default::default() })
+        };
+        let given = |request| config(Some(request), String::new()).unwrap().user_namespace;
+        let one = || vec![range(0, 1000, 100_000)];
+        let ids = IdRange { first: 1000, count: 100_000 };
+        assert_eq!(given(asked(cri::NamespaceMode::Pod, one(), one())), Some(UserNamespace { users: ids, groups: ids }));
+        assert_eq!(given(asked(cri::NamespaceMode::Node, Vec::new(), Vec::new())), None);
+        for mode in [cri::NamespaceMode::Container, cri::NamespaceMode::Target] {
+            assert!(refused(asked(mode, one(), one())).contains("POD or NODE"));
+        }
+        for (wrong, reason) in [
+            (vec![], "there are 0"),
+            (vec![range(0, 1000, 10), range(10, 5000, 10)], "there are 2"),
+            (vec![range(1, 1000, 10)], "begin at id 0"),
+            (vec![range(0, 1000, 0)], "no range"),
+            (vec![range(0, u32::MAX, 10)], "no range"),
+        ] {
+            assert!(refused(asked(cri::NamespaceMode::Pod, wrong.clone(), one())).contains(reason));
+            assert!(refused(asked(cri::NamespaceMode::Pod, one(), wrong)).contains("group ids"));
+        }
     }
 
     #[test]

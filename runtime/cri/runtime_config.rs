@@ -10,8 +10,9 @@ use crate::proto::runtime::v1::{
 use crate::state::Runtime;
 
 /// The kubelet takes its cgroup driver from here. An empty answer would mean systemd.
-pub(super) async fn get(_: Arc<Runtime>, _: RuntimeConfigRequest) -> Result<RuntimeConfigResponse, Error> {
-    let linux = LinuxRuntimeConfiguration { cgroup_driver: CgroupDriver::Cgroupfs.into() };
+pub(super) async fn get(runtime: Arc<Runtime>, _: RuntimeConfigRequest) -> Result<RuntimeConfigResponse, Error> {
+    let driver = if runtime.cgroups.systemd().is_some() { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs };
+    let linux = LinuxRuntimeConfiguration { cgroup_driver: driver.into() };
     Ok(RuntimeConfigResponse { linux: Some(linux) })
 }
 

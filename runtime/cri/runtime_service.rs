@@ -217,6 +217,20 @@ impl RuntimeService for Service {
         self.stream("StreamContainers", request, container_list::stream).await
     }
 
+    async fn stream_container_stats(
+        &self,
+        request: Request<cri::StreamContainerStatsRequest>,
+    ) -> Result<Response<Messages<cri::StreamContainerStatsResponse>>, Status> {
+        self.stream("StreamContainerStats", request, container_stats_list::stream).await
+    }
+
+    async fn stream_pod_sandbox_stats(
+        &self,
+        request: Request<cri::StreamPodSandboxStatsRequest>,
+    ) -> Result<Response<Messages<cri::StreamPodSandboxStatsResponse>>, Status> {
+        self.stream("StreamPodSandboxStats", request, sandbox_stats_list::stream).await
+    }
+
     async fn checkpoint_container(
         &self,
         request: Request<cri::CheckpointContainerRequest>,

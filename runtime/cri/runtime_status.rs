@@ -23,16 +23,17 @@ pub(super) async fn status(runtime: Arc<Runtime>, request: cri::StatusRequest) -
         },
         condition("NetworkReady", network.ready, &network.reason, network.message.clone()),
     ];
+    let user_namespaces = runtime.user_namespaces.look(&runtime.config).await.is_ok();
     let handler = |name: &String| cri::RuntimeHandler {
         name: name.clone(),
-        // A mount that is read-only all the way down is set by mount_setattr(2); user namespaces are not there yet.
-        features: Some(cri::RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: false }),
+        // A mount that is read-only all the way down is set by mount_setattr(2), which every kernel that is supported has.
+        features: Some(cri::RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces }),
     };
     Ok(cri::StatusResponse {
         status: Some(cri::RuntimeStatus { conditions }),
         info: if request.verbose { info(&runtime) } else { HashMap::new() },
         runtime_handlers: runtime.config.handlers.keys().map(handler).collect(),
-        features: Some(cri::RuntimeFeatures { supplemental_groups_policy: true, user_namespaces_host_network: false }),
+        features: Some(cri::RuntimeFeatures { supplemental_groups_policy: true, user_namespaces_host_network: user_namespaces }),
     })
 }
 

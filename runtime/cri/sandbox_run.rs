@@ -14,7 +14,7 @@ use crate::network::netns;
 use crate::proto::runtime::v1::{RunPodSandboxRequest, RunPodSandboxResponse};
 use crate::sandbox::network::{self, Connected};
 use crate::sandbox::{
-    Held, Sandbox, SandboxConfig, SandboxEvent, SandboxMetadata, SandboxState, files, ipc, ports, release, sysctls,
+    Held, Sandbox, SandboxConfig, SandboxEvent, SandboxMetadata, SandboxState, files, ipc, ports, release, sysctls, userns,
 };
 use crate::state::Runtime;
 use crate::store::{Reservation, Reserve, SandboxId, chain};
@@ -63,6 +63,10 @@ async fn create(runtime: Arc<Runtime>, config: SandboxConfig, reservation: Reser
     if !host_network {
         network_is_ready(&runtime).await?;
     }
+    if config.user_namespace.is_some() {
+        let why = |reason| Error::Precondition(format!("pods with hostUsers: false cannot run on this node: {reason}"));
+        runtime.user_namespaces.look(&runtime.config).await.map_err(why)?;
+    }
     let id = SandboxId::generate();
     let (cgroup_parent, cgroup_owned) = runtime.cgroup_parent(&config.cgroup_parent, id.as_str())?;
     let metadata = SandboxMetadata {
@@ -74,7 +78,8 @@ async fn create(runtime: Arc<Runtime>, config: SandboxConfig, reservation: Reser
         config,
     };
     let ipc = ipc::is_needed(&runtime.config, &metadata.config);
-    let held = Held { files: true, netns: !host_network, network: !host_network, ports: false, cgroup: cgroup_owned, ipc };
+    let users = metadata.config.user_namespace.is_some();
+    let held = Held { files: true, netns: !host_network, network: !host_network, ports: false, cgroup: cgroup_owned, ipc, users };
     // The network is attached as the last but one, and until then there is nothing to detach.
     let sandbox = Sandbox::create(metadata, Held { network: false, ..held }, Arc::clone(&runtime.store))?;
     match acquire(&runtime, &sandbox, held).await {
@@ -116,13 +121,22 @@ async fn acquire(runtime: &Runtime, sandbox: &Arc<Sandbox>, mut held: Held) -> R
     let cgroups = runtime.cgroups.clone();
     let limits = metadata.config.resources.limits();
     let namespace = held.netns.then(|| (runtime.config.netns_dir(), netns::name(metadata.id.as_str())));
+    let users = metadata.config.user_namespace.map(|mapping| (userns::namespace(&runtime.config, metadata), mapping));
     let ipc = held.ipc.then(|| (ipc::namespace(&runtime.config, metadata), sysctls::of_ipc(&metadata.config.sysctls)));
     blocking(move || {
         if let Some(cgroup) = cgroup {
-            cgroups.create(cgroup.path())?.apply(&limits)?;
+            let _ = cgroups.make(cgroup.path(), &limits)?;
         }
-        if let Some((directory, name)) = namespace {
-            netns::create(&directory, &name, &at_once)?;
+        match (users, namespace) {
+            (Some((path, mapping)), network) => userns::create(&path, &mapping, network.is_some(), |namespaces| {
+                let Some((directory, name)) = network else { return Ok::<_, Error>(()) };
+                netns::adopt(&directory, &name, &at_once, &namespaces.join("net"))?;
+                Ok(())
+            })?,
+            (None, Some((directory, name))) => {
+                netns::create(&directory, &name, &at_once)?;
+            }
+            (None, None) => {}
         }
         if let Some((path, settings)) = ipc {
             ipc::create(&path, &settings)?;

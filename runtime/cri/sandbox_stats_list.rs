@@ -1,12 +1,15 @@
-//! ListPodSandboxStats: every ten seconds where the kubelet has its gate PodAndContainerStatsFromCRI.
+//! ListPodSandboxStats and StreamPodSandboxStats: every ten seconds where the kubelet has its gate PodAndContainerStatsFromCRI.
 
 use std::sync::Arc;
 
+use futures_util::Stream;
+
 use super::error::Error;
+use super::stream_portions::portions;
 use super::{answer_stats, filter};
 use crate::proto::runtime::v1::{
     ListPodSandboxStatsRequest, ListPodSandboxStatsResponse, PodSandboxFilter, PodSandboxStateValue, PodSandboxStats,
-    PodSandboxStatsFilter,
+    PodSandboxStatsFilter, StreamPodSandboxStatsRequest, StreamPodSandboxStatsResponse,
 };
 use crate::sandbox::SandboxState;
 use crate::state::Runtime;
@@ -17,6 +20,14 @@ pub(super) async fn list(
     request: ListPodSandboxStatsRequest,
 ) -> Result<ListPodSandboxStatsResponse, Error> {
     Ok(ListPodSandboxStatsResponse { stats: items(&runtime, request.filter).await? })
+}
+
+pub(super) async fn stream(
+    runtime: Arc<Runtime>,
+    request: StreamPodSandboxStatsRequest,
+) -> Result<impl Stream<Item = Result<StreamPodSandboxStatsResponse, Error>>, Error> {
+    let found = items(&runtime, request.filter).await?;
+    Ok(portions(found, |item| item, |pod_sandbox_stats| StreamPodSandboxStatsResponse { pod_sandbox_stats }))
 }
 
 /// The ready pods that match. One that is stopped while it is measured is left out.

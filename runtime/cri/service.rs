@@ -67,6 +67,7 @@ impl Service {
         let timed = timed(name);
         async move {
             if runtime.stop.is_cancelled() {
+                timed.end(code_name(Code::Unavailable));
                 return Err(shutting_down());
             }
             let outcome = work(runtime, request.into_inner()).await;

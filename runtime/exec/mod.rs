@@ -21,6 +21,8 @@ use crate::container::entrypoint::EntrypointError;
 use crate::container::launch::{code_kind, set_oom_score};
 use crate::container::{Container, ContainerState, spec};
 use crate::host::{Host, HostError, Process};
+use crate::pinned::{self, PinError};
+use crate::sandbox::userns;
 use crate::state::Runtime;
 
 /// Why a command does not run in a container.
@@ -62,6 +64,9 @@ pub enum ExecError {
     /// The container's cgroup cannot be joined.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    /// The pod's user namespace has gone.
+    #[error(transparent)]
+    Pinned(#[from] PinError),
     /// A pipe, a terminal or the container's root.
     #[error("{what}")]
     System {
@@ -216,11 +221,15 @@ pub async fn start(
     spec.termination_message_path = String::new();
     spec.stdin_once = true;
     let cgroup = runtime.cgroup_of(container);
+    let users = sandbox.status().held.users.then(|| userns::namespace(&runtime.config, sandbox.metadata()));
     let ended = not_running(container);
     let gather = move || {
         let opened = open(&code.path, &target)?.ok_or(ended)?;
         let mut descriptors = connect(&mut spec, streams);
         descriptors.extend(opened);
+        if let Some(path) = users {
+            descriptors.push((DescriptorKind::Userns, pinned::open(&path)?));
+        }
         if let Some(cgroup) = cgroup {
             descriptors.extend(cgroup.procs_files()?.into_iter().map(|file| (DescriptorKind::CgroupProcs, file)));
             descriptors.extend(cgroup.oom_file().map(|file| (DescriptorKind::OomEvents, file)));

@@ -56,12 +56,17 @@ pub fn create(
     let dns = asked.or(network_dns.filter(|dns| !dns.servers.is_empty()));
     let resolv_conf = match dns {
         Some(dns) => resolv_conf(dns),
-        None => node_resolv_conf(metadata.config.host_network())?,
+        None => node_resolv_conf(NODE_RESOLV_CONF, UPLINK_RESOLV_CONF, metadata.config.host_network())?,
     };
     let hosts = if metadata.config.host_network() { host_file("/etc/hosts")? } else { hosts(&metadata.hostname, addresses) };
     for ((name, _), content) in ETC.iter().zip([hosts, format!("{}\n", metadata.hostname), resolv_conf]) {
         let path = directory.join(name);
         std::fs::write(&path, content).map_err(failed("write", &path))?;
+        if let Some(ids) = &metadata.config.user_namespace {
+            // Root of the pod owns them, as that of the node does elsewhere.
+            std::os::unix::fs::chown(&path, Some(ids.users.first), Some(ids.groups.first))
+                .map_err(failed("give to the pod's root", &path))?;
+        }
     }
     Ok(())
 }
@@ -100,12 +105,12 @@ fn host_file(path: &str) -> Result<String, FileError> {
 ///
 /// A node with systemd-resolved names its stub, which listens on the node's loopback alone: a pod in a network of its own gets
 /// the file with the servers behind it, as the kubelet's `resolvConf` would name.
-fn node_resolv_conf(host_network: bool) -> Result<String, FileError> {
-    let content = host_file(NODE_RESOLV_CONF)?;
+fn node_resolv_conf(node: &str, uplink: &str, host_network: bool) -> Result<String, FileError> {
+    let content = host_file(node)?;
     if host_network || !only_loopback(&content) {
         return Ok(content);
     }
-    let uplink = host_file(UPLINK_RESOLV_CONF)?;
+    let uplink = host_file(uplink)?;
     Ok(if uplink.is_empty() { content } else { uplink })
 }
 
@@ -201,6 +206,15 @@ mod tests {
         ] {
             assert_eq!(only_loopback(content), only, "{content:?}");
         }
+        let place = tempfile::tempdir().unwrap();
+        let file = |name: &str| place.path().join(name).display().to_string();
+        std::fs::write(file("stub"), "nameserver 127.0.0.53\n").unwrap();
+        std::fs::write(file("uplink"), "nameserver 10.0.0.1\n").unwrap();
+        assert_eq!(node_resolv_conf(&file("stub"), &file("uplink"), false).unwrap(), "nameserver 10.0.0.1\n");
+        assert_eq!(node_resolv_conf(&file("stub"), &file("uplink"), true).unwrap(), "nameserver 127.0.0.53\n");
+        assert_eq!(node_resolv_conf(&file("stub"), &file("none"), false).unwrap(), "nameserver 127.0.0.53\n");
+        assert_eq!(node_resolv_conf(&file("uplink"), &file("stub"), false).unwrap(), "nameserver 10.0.0.1\n");
+        assert_eq!(node_resolv_conf(&file("none"), &file("uplink"), false).unwrap(), "", "a node without a file has no stub");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use wasm_host::protocol::{CodeKind, DescriptorKind, GuestSpec, PidNamespace};
 
 use super::Sandbox;
-use crate::cgroup::{Cgroup, CgroupError, CgroupPath, PathError, Version};
+use crate::cgroup::{Cgroup, CgroupError, CgroupPath, Limits, PathError, Version, unit};
 use crate::host::{HostError, Process};
 use crate::state::Runtime;
 
@@ -19,6 +19,9 @@ pub enum InitError {
     /// Its cgroup's path.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// The daemon is ending.
+    #[error("the daemon is shutting down")]
+    ShuttingDown,
     /// The supervisor.
     #[error("cannot start the pod's first process")]
     Host(#[from] HostError),
@@ -33,15 +36,21 @@ pub async fn ensure(runtime: &Runtime, sandbox: &Sandbox) -> Result<Process, Ini
         return Ok(process);
     }
     let mut descriptors = Vec::new();
+    let mut made = None;
     if let Some(cgroup) = cgroup(runtime, sandbox)? {
-        let cgroup = runtime.cgroups.create(cgroup.path())?;
-        descriptors.extend(cgroup.procs_files()?.into_iter().map(|file| (DescriptorKind::CgroupProcs, file)));
+        let cgroups = runtime.cgroups.clone();
+        let make = tokio::task::spawn_blocking(move || cgroups.make(cgroup.path(), &Limits::default()));
+        let group = make.await.map_err(|_| InitError::ShuttingDown)??;
+        descriptors.extend(group.group.procs_files()?.into_iter().map(|file| (DescriptorKind::CgroupProcs, file)));
+        made = Some(group);
     }
     let mut spec = GuestSpec { args: vec!["pause".to_owned()], procfs: true, ..GuestSpec::default() };
     spec.set_kind(CodeKind::Init);
     // Nobody's user: it owns nothing and nobody may touch it.
     (spec.uid, spec.gid) = (65534, 65534);
-    Ok(runtime.host.launch(guest, &spec, PidNamespace::PidOwn, descriptors).await?)
+    let launched = runtime.host.launch(guest, &spec, PidNamespace::PidOwn, descriptors).await;
+    crate::cgroup::driver::release(made).await;
+    Ok(launched?)
 }
 
 /// Ends it, and with it whatever is left in the namespace. None there is as good.
@@ -57,6 +66,6 @@ pub fn cgroup(runtime: &Runtime, sandbox: &Sandbox) -> Result<Option<Cgroup>, Pa
     if runtime.cgroups.version() == Version::None {
         return Ok(None);
     }
-    let path = CgroupPath::from_cri(&sandbox.metadata().cgroup_parent)?.join(sandbox.id().as_str())?;
+    let path = unit::below(&CgroupPath::recorded(&sandbox.metadata().cgroup_parent)?, sandbox.id().as_str())?;
     Ok(Some(runtime.cgroups.open(&path)))
 }

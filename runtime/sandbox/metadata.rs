@@ -69,6 +69,24 @@ impl Default for Namespaces {
     }
 }
 
+/// A range of ids of the node that stands for the ids from 0 on in a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdRange {
+    /// The node's id that is 0 in the pod.
+    pub first: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+/// The ids of a pod's guests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserNamespace {
+    /// User ids.
+    pub users: IdRange,
+    /// Group ids.
+    pub groups: IdRange,
+}
+
 /// The contents of a resolv.conf.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsConfig {
@@ -163,6 +181,9 @@ pub struct SandboxConfig {
     pub cgroup_parent: String,
     /// Its namespaces.
     pub namespaces: Namespaces,
+    /// `None`: the node's ids.
+    #[serde(default)]
+    pub user_namespace: Option<UserNamespace>,
     /// Kernel settings.
     pub sysctls: BTreeMap<String, String>,
     /// Asked for by the pod; recorded, no guest gets privileges from it.
@@ -212,6 +233,7 @@ pub(crate) fn example(id: &str) -> SandboxMetadata {
             annotations: BTreeMap::new(),
             cgroup_parent: String::new(),
             namespaces: Namespaces::default(),
+            user_namespace: None,
             sysctls: BTreeMap::new(),
             privileged: false,
             resources: PodResources::default(),

@@ -3,7 +3,7 @@
 //! [`metadata`] is what never changes, [`state`] what does; [`Sandbox`] joins both and writes each change to its record before it
 //! can be seen. [`files`] are the three files that the pods share (`/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`),
 //! [`network`] the namespace and what CNI puts into it, [`ports`] the host ports that CNI does not map, [`ipc`] the IPC namespace
-//! of pods that need one, [`sysctls`] the kernel settings of a pod, [`release`] stops a sandbox and
+//! of pods that need one, [`userns`] the user namespace of those that ask for one, [`sysctls`] the kernel settings of a pod, [`release`] stops a sandbox and
 //! gives back what a sandbox holds.
 
 pub mod files;
@@ -16,6 +16,8 @@ pub mod ports;
 pub mod release;
 pub mod state;
 pub mod sysctls;
+#[allow(unsafe_code, reason = "forks a child that unshares, as a process of several threads cannot itself")]
+pub mod userns;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -29,7 +31,8 @@ use crate::stats;
 use crate::store::{ContainerId, IdError, Record, SandboxId, Store, StoreError, Table};
 
 pub use metadata::{
-    DnsConfig, NamespaceMode, Namespaces, PodResources, PortMapping, PortProtocol, SandboxConfig, SandboxMetadata, SandboxName,
+    DnsConfig, IdRange, NamespaceMode, Namespaces, PodResources, PortMapping, PortProtocol, SandboxConfig, SandboxMetadata,
+    SandboxName, UserNamespace,
 };
 pub use state::{Held, PodAddresses, SandboxEvent, SandboxState, SandboxStatus, TransitionError};
 

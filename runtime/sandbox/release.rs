@@ -10,7 +10,7 @@ use tracing::Instrument;
 
 use super::files::{self, FileError};
 use super::init::{self, InitError};
-use super::{ChangeError, Held, Sandbox, SandboxEvent, SandboxState, ipc, network, ports};
+use super::{ChangeError, Held, Sandbox, SandboxEvent, SandboxState, ipc, network, ports, userns};
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::container::release::RemoveError as ContainerRemoveError;
 use crate::container::stop::{self, StopError};
@@ -148,7 +148,7 @@ async fn release(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseErro
     Ok(())
 }
 
-/// Takes down the network: who forwards into it, what CNI made, then the namespace; and the IPC namespace with it.
+/// Takes down the network: who forwards into it, what CNI made, then the namespace; and its other namespaces with it.
 async fn disconnect(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseError> {
     let mut held = sandbox.status().held;
     if held.ports {
@@ -167,10 +167,10 @@ async fn disconnect(runtime: &Runtime, sandbox: &Sandbox) -> Result<(), ReleaseE
         held.netns = false;
         runtime.change_sandbox(sandbox, SandboxEvent::Holds(held))?;
     }
-    if held.ipc {
-        let path = ipc::namespace(&runtime.config, sandbox.metadata());
-        blocking(move || Ok(pinned::remove(&path)?)).await?;
-        held.ipc = false;
+    if held.ipc || held.users {
+        let paths = [ipc::namespace, userns::namespace].map(|of| of(&runtime.config, sandbox.metadata()));
+        blocking(move || Ok(paths.iter().try_for_each(|path| pinned::remove(path))?)).await?;
+        (held.ipc, held.users) = (false, false);
         runtime.change_sandbox(sandbox, SandboxEvent::Holds(held))?;
     }
     Ok(())

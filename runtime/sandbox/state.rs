@@ -63,6 +63,9 @@ pub struct Held {
     /// Its pinned IPC namespace.
     #[serde(default)]
     pub ipc: bool,
+    /// Its pinned user namespace.
+    #[serde(default)]
+    pub users: bool,
 }
 
 impl Held {

@@ -44,7 +44,7 @@ spec:
 
 func TestAKubeletFollowsEvents(t *testing.T) {
 	t.Parallel()
-	node, kubelet := startNode(t, "featureGates: {EventedPLEG: true}")
+	node, kubelet := startNode(t, harness.KubeletOptions{Gates: map[string]bool{"EventedPLEG": true}})
 	metric := func(t *testing.T, name string) float64 {
 		t.Helper()
 		value, err := kubelet.Metric(name)
@@ -139,7 +139,7 @@ func TestAKubeletFollowsEvents(t *testing.T) {
 
 func TestAKubeletListsByStreams(t *testing.T) {
 	t.Parallel()
-	node, kubelet := startNode(t, "featureGates: {CRIListStreaming: true}")
+	node, kubelet := startNode(t, harness.KubeletOptions{Gates: map[string]bool{"CRIListStreaming": true}})
 	kubelet.Run(t, "lasting", fmt.Sprintf(lasting, node.image.Reference))
 	harness.Step(t, "a pod runs, and what ends is started again", func(t *testing.T) {
 		allRun(t, kubelet, "lasting")

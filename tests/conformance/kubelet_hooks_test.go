@@ -204,7 +204,7 @@ func TestAKubeletRunsExecProbesAndHooks(t *testing.T) {
 }
 
 // startNode starts a node with a kubelet, and an image of programs as startInside has it.
-func startNode(t *testing.T, settings ...string) (inside, *harness.Kubelet) {
+func startNode(t *testing.T, options ...harness.KubeletOptions) (inside, *harness.Kubelet) {
 	t.Helper()
 	environment := harness.Need(t, []string{"crictl", "kubelet", "docker-registry", "cni/bridge", "cni/host-local", "cni/portmap"}, []string{"probe", "sockets.p2"})
 	place := harness.NewPlace(t)
@@ -214,7 +214,7 @@ func startNode(t *testing.T, settings ...string) (inside, *harness.Kubelet) {
 	node := inside{environment: environment, place: place, registry: registry, network: network, daemon: daemon}
 	node.crictl = harness.NewCrictl(t, environment, place, daemon)
 	node.image = programs(t, environment, registry)
-	return node, harness.StartKubelet(t, environment, place, daemon, settings...)
+	return node, harness.StartKubelet(t, environment, place, daemon, options...)
 }
 
 // allRun waits until all containers of a pod run.

@@ -14,6 +14,8 @@ mod harness;
 mod v1alpha2;
 mod version_status;
 
+mod dns;
+mod host_port;
 mod network;
 mod network_failures;
 mod port_forward;
@@ -33,7 +35,9 @@ mod procfs;
 mod resources;
 mod security;
 mod stats;
+mod systemd;
 mod user;
+mod userns;
 mod wasi;
 
 mod image_volumes;

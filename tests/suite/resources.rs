@@ -7,7 +7,7 @@ use crate::harness::image::{Image, Layered};
 use crate::harness::leak::cgroups_of_container;
 use crate::harness::place::cgroups_of;
 use crate::harness::registry::Registry;
-use crate::harness::{Node, Pod, container, cri, words};
+use crate::harness::{Node, Options, Pod, container, cri, words};
 
 const MIB: i64 = 1 << 20;
 
@@ -340,5 +340,29 @@ fn a_guest_that_outgrows_its_pods_memory_is_oom_killed() {
     let ended = node.run(&pod, &PROBE.container("hungry", &["eat-memory", "256M"])).status;
     assert_eq!((ended.exit_code, ended.reason.as_str()), (137, "OOMKilled"), "{}", ended.message);
     assert_eq!(node.status(&calm).state(), cri::ContainerState::ContainerRunning);
+    node.finish();
+}
+
+#[test]
+fn a_memory_limit_in_which_nothing_can_start_is_named_as_the_reason() {
+    let Some(node) = Node::with(&[PROBE]) else { return };
+    let pod = node.pod("web");
+    let id = node.create(&pod, &with(PROBE.container("main", &["echo", "hello"]), memory(1))).unwrap();
+    let error = node.start_container(&id).unwrap_err();
+    assert_eq!(error.code(), tonic::Code::FailedPrecondition, "{error}");
+    assert!(error.message().contains("memory limit is too low"), "{error}");
+    assert_eq!(node.status(&id).reason, "StartError");
+    node.finish();
+}
+
+#[test]
+fn the_tasks_of_each_container_are_bounded_where_the_configuration_says_so() {
+    let options = Options { config: "[cgroup]\nmax_tasks = 40\n", ..Options::default() };
+    let Some(node) = Node::with_options(&options, &[PROBE]) else { return };
+    let pod = node.pod("web");
+    let id = node.launch(&pod, &PROBE.container("main", &["sleep", "forever"]));
+    assert_eq!(of_container(&node, &id, "pids.max", "pids.max"), "40");
+    update(&node, &id, memory(64 * MIB)).unwrap();
+    assert_eq!(of_container(&node, &id, "pids.max", "pids.max"), "40");
     node.finish();
 }

@@ -188,7 +188,8 @@ fn a_pod_that_cannot_be_made_leaves_nothing_and_the_retry_succeeds() {
     };
     let user_namespace = change(&|config| {
         let mapping = cri::IdMapping { host_id: 100_000, container_id: 0, length: 65_536 };
-        let namespace = cri::UserNamespace { mode: cri::NamespaceMode::Pod.into(), uids: vec![mapping], gids: vec![mapping] };
+        let namespace =
+            cri::UserNamespace { mode: cri::NamespaceMode::Container.into(), uids: vec![mapping], gids: vec![mapping] };
         security(config).namespace_options.as_mut().unwrap().userns_options = Some(namespace);
     });
     let outside = change(&|config| config.linux.as_mut().unwrap().cgroup_parent = "/../../etc".into());

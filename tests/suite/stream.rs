@@ -80,6 +80,46 @@ fn images_come_as_in_the_list() {
 }
 
 #[test]
+fn stats_are_of_the_pods_and_containers_that_the_lists_have() {
+    let Some(node) = Node::with(&[PROBE]) else { return };
+    let mut running = BTreeSet::new();
+    let mut ready = BTreeSet::new();
+    for number in 0..6 {
+        let mut config = node.pod_config(&format!("p{number}"));
+        config.annotations.insert("large".to_owned(), "x".repeat(30_000));
+        let pod = node.run_pod(&config).unwrap();
+        let annotations = config.annotations.clone();
+        let config = cri::ContainerConfig { annotations, ..PROBE.container("app", &["sleep", "forever"]) };
+        running.insert(node.launch(&pod, &config));
+        node.create(&pod, &PROBE.container("created", &["echo"])).unwrap();
+        ready.insert(pod.id);
+    }
+    let id = |attributes: &Option<cri::ContainerAttributes>| attributes.as_ref().unwrap().id.clone();
+    let stream = |filter| {
+        let request = cri::StreamContainerStatsRequest { filter };
+        node.client.stream_container_stats(request).unwrap().all().unwrap()
+    };
+    let messages = stream(None);
+    assert!(messages.len() > 1, "{} messages", messages.len());
+    let told: Vec<_> = messages.iter().flat_map(|message| &message.container_stats).collect();
+    assert_eq!(told.len(), 6);
+    assert_eq!(told.iter().map(|stats| id(&stats.attributes)).collect::<BTreeSet<_>>(), running);
+    assert!(told.iter().all(|stats| stats.memory.is_some()));
+    let one = running.first().unwrap();
+    let filter = cri::ContainerStatsFilter { id: one.clone(), ..Default::default() };
+    let found = stream(Some(filter)).remove(0).container_stats;
+    assert_eq!(found.iter().map(|stats| id(&stats.attributes)).collect::<Vec<_>>(), std::slice::from_ref(one));
+
+    let request = cri::StreamPodSandboxStatsRequest { filter: None };
+    let messages = node.client.stream_pod_sandbox_stats(request).unwrap().all().unwrap();
+    let told: Vec<_> = messages.iter().flat_map(|message| &message.pod_sandbox_stats).collect();
+    assert_eq!(told.len(), 6);
+    assert_eq!(told.iter().map(|stats| stats.attributes.as_ref().unwrap().id.clone()).collect::<BTreeSet<_>>(), ready);
+    assert!(told.iter().all(|stats| stats.linux.as_ref().is_some_and(|linux| linux.containers.len() == 1)));
+    node.finish();
+}
+
+#[test]
 fn a_list_that_nobody_reads_on_does_not_hinder_removals() {
     let Some(node) = Node::with(&[PROBE]) else { return };
     for number in 0..8 {

@@ -4,6 +4,7 @@ use images::{CompileError, PullError};
 use tonic::Code;
 
 use crate::cgroup::CgroupError;
+use crate::cgroup::systemd::SystemdError;
 use crate::container::entrypoint::EntrypointError;
 use crate::container::launch::LaunchError;
 use crate::container::spec::SpecError;
@@ -26,6 +27,7 @@ pub(super) fn cgroup_code(error: &CgroupError) -> Code {
     match error {
         CgroupError::InvalidLimit { .. } => Code::InvalidArgument,
         CgroupError::MissingController { .. } | CgroupError::InUse { .. } => Code::FailedPrecondition,
+        CgroupError::Systemd { source: SystemdError::Connect { .. } | SystemdError::Lost { .. }, .. } => Code::Unavailable,
         // The kernel's word on a processor that is not there, a quota above the pod's, a number out of range.
         CgroupError::Write { source, .. }
             if matches!(source.raw_os_error(), Some(libc::EINVAL | libc::ERANGE | libc::EOPNOTSUPP)) =>
@@ -51,6 +53,8 @@ pub(super) fn host_code(error: &HostError) -> Code {
     match error {
         HostError::NotRunning | HostError::OrdersWaiting => Code::Unavailable,
         HostError::TimedOut { .. } => Code::DeadlineExceeded,
+        // Its memory limit is less than a process needs.
+        HostError::Refused { errno: libc::ENOMEM, .. } => Code::FailedPrecondition,
         _ => Code::Internal,
     }
 }
@@ -65,7 +69,7 @@ pub(super) fn exec_code(error: &ExecError) -> Code {
         ExecError::Cancelled => Code::Unavailable,
         // What is the command's own fault is its output, not an error of the call.
         ExecError::Program(_) | ExecError::Compile { .. } | ExecError::NoCommand { .. } => Code::FailedPrecondition,
-        ExecError::Code(_) | ExecError::System { .. } => Code::Internal,
+        ExecError::Code(_) | ExecError::Pinned(_) | ExecError::System { .. } => Code::Internal,
     }
 }
 

@@ -127,3 +127,17 @@ func PodCgroups(root string) []string {
 	}
 	return pods
 }
+
+// CgroupFiles are the files of this name in the cgroups, of all hierarchies, that are called so: a container's by its id.
+func CgroupFiles(cgroup, name string) []string {
+	var found []string
+	for _, directory := range cgroupsBelow("/") {
+		if filepath.Base(directory) != cgroup {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(directory, name)); err == nil {
+			found = append(found, filepath.Join(directory, name))
+		}
+	}
+	return found
+}

@@ -15,9 +15,9 @@ import (
 type Critest struct {
 	environment Environment
 	place       Place
-	daemon      *Daemon
-	network     Network
-	images      string
+	// socket is where the runtime answers.
+	socket string
+	images string
 }
 
 // Spec is the result of one of its specs.
@@ -27,22 +27,27 @@ type Spec struct {
 	State string
 	// Message is why it is not passed.
 	Message string
+	// Durations are what it has measured, if it measures, by name.
+	Durations map[string][]time.Duration
 }
 
-// NewCritest gives it its two images that are no constants: for most containers, and a web server on port 80.
-func NewCritest(t *testing.T, environment Environment, place Place, daemon *Daemon, network Network, standard, web Pushed) Critest {
+// NewCritest gives it a runtime's socket and its two images that are no constants: for most containers, and a web server on
+// port 80.
+func NewCritest(t *testing.T, environment Environment, place Place, socket string, standard, web Pushed) Critest {
 	t.Helper()
-	images := place.Write(t, "critest-images.yaml",
+	// There may be several in one place.
+	images := place.Write(t, fmt.Sprintf("critest-images-%s.yaml", filepath.Base(socket)),
 		fmt.Sprintf("defaultTestContainerImage: %s\nwebServerTestImage: %s\n", standard.Reference, web.Reference))
-	return Critest{environment, place, daemon, network, images}
+	return Critest{environment, place, socket, images}
 }
 
 // Run runs specs by their names, or all of them, and returns the results of those that it ran.
 func (c Critest) Run(t *testing.T, names []string, switches ...string) []Spec {
 	t.Helper()
-	report := filepath.Join(c.place.Disk, "critest.json")
+	// One for each run, for whoever looks at them after a failure.
+	report := filepath.Join(c.place.Disk, fmt.Sprintf("critest-%d.json", FreePort(t)))
 	arguments := []string{
-		"-runtime-endpoint", "unix://" + c.daemon.Socket, "-image-endpoint", "unix://" + c.daemon.Socket,
+		"-runtime-endpoint", "unix://" + c.socket, "-image-endpoint", "unix://" + c.socket,
 		"-config", c.place.Write(t, "critest.yaml", ""),
 		"-test-images-file", c.images, "-ginkgo.json-report", report, "-ginkgo.no-color", "-ginkgo.timeout", "15m",
 	}
@@ -77,6 +82,7 @@ func readReport(path string) ([]Spec, error) {
 			LeafNodeType, LeafNodeText, State string
 			CapturedGinkgoWriterOutput        string
 			Failure                           struct{ Message string }
+			ReportEntries                     []struct{ Value struct{ AsJSON string } }
 		}
 	}
 	if err := json.Unmarshal(content, &suites); err != nil {
@@ -93,16 +99,24 @@ func readReport(path string) ([]Spec, error) {
 			if spec.State != "passed" && spec.State != "skipped" {
 				message += "\n" + spec.CapturedGinkgoWriterOutput
 			}
-			specs = append(specs, Spec{strings.Join(append(spec.ContainerHierarchyTexts, spec.LeafNodeText), " "), spec.State, message})
+			durations := map[string][]time.Duration{}
+			for _, entry := range spec.ReportEntries {
+				var experiment struct {
+					Measurements []struct {
+						Name      string
+						Durations []time.Duration
+					}
+				}
+				if json.Unmarshal([]byte(entry.Value.AsJSON), &experiment) == nil {
+					for _, measured := range experiment.Measurements {
+						durations[measured.Name] = append(durations[measured.Name], measured.Durations...)
+					}
+				}
+			}
+			specs = append(specs, Spec{strings.Join(append(spec.ContainerHierarchyTexts, spec.LeafNodeText), " "), spec.State, message, durations})
 		}
 	}
 	return specs, nil
-}
-
-// NothingIsLeft fails the test if pods or containers, or anything of theirs, are left.
-func (c Critest) NothingIsLeft(t *testing.T) {
-	t.Helper()
-	Until(t, 10*time.Second, "leftovers go", func() error { return NothingLeft(c.daemon.Leftovers(), c.network.Leftovers()) })
 }
 
 // Mirrors makes the registry the mirror of others, and returns the table of the daemon's configuration that says where

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,6 +30,18 @@ type Kubelet struct {
 
 	process *Process
 	url     string
+	node    string
+}
+
+// KubeletOptions are what a test wants otherwise than most.
+type KubeletOptions struct {
+	// Gates are feature gates; those that are not here have their defaults.
+	Gates map[string]bool
+	// Settings are further lines of its configuration.
+	Settings string
+	// Cluster is where it registers, as Node at Address; none: it runs static pods alone.
+	Cluster       *Cluster
+	Node, Address string
 }
 
 // settingsOfNode are kernel settings that a kubelet changes for its whole machine when it starts.
@@ -36,15 +49,22 @@ var settingsOfNode = []string{
 	"vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes",
 }
 
-// StartKubelet starts a kubelet against a daemon, all its files and cgroups in the test's place. Further settings, lines of YAML,
-// come after those that each test needs.
-func StartKubelet(t *testing.T, environment Environment, place Place, daemon *Daemon, settings ...string) *Kubelet {
+// StartKubelet starts a kubelet against a daemon, all its files and cgroups in the test's place.
+func StartKubelet(t *testing.T, environment Environment, place Place, daemon *Daemon, options ...KubeletOptions) *Kubelet {
 	t.Helper()
+	wanted := KubeletOptions{Node: NodeName, Address: "127.0.0.1"}
+	for _, option := range options {
+		wanted.Gates, wanted.Settings = option.Gates, option.Settings
+		if option.Cluster != nil {
+			wanted.Cluster, wanted.Node, wanted.Address = option.Cluster, option.Node, option.Address
+		}
+	}
 	restoreSettings(t)
 	directory := filepath.Join(place.Disk, "kubelet")
 	kubelet := &Kubelet{
 		Manifests: filepath.Join(directory, "manifests"),
 		Cgroup:    "/" + place.Name + "-node",
+		node:      wanted.Node,
 	}
 	for _, path := range []string{kubelet.Manifests, filepath.Join(directory, "logs")} {
 		if err := os.MkdirAll(path, 0o755); err != nil {
@@ -58,14 +78,18 @@ func StartKubelet(t *testing.T, environment Environment, place Place, daemon *Da
 	MakeCgroup(t, kubelet.Cgroup)
 
 	port := FreePort(t)
-	kubelet.url = fmt.Sprintf("http://127.0.0.1:%d", port)
+	kubelet.url = fmt.Sprintf("http://%s:%d", wanted.Address, port)
 	securePort := FreePort(t)
-	kubelet.Server = fmt.Sprintf("127.0.0.1:%d", securePort)
+	kubelet.Server = fmt.Sprintf("%s:%d", wanted.Address, securePort)
+	settings := wanted.Settings
+	if len(wanted.Gates) > 0 {
+		settings += "featureGates: " + string(marshal(t, wanted.Gates)) + "\n"
+	}
 	// The cgroup, swap and iptables settings are what a machine with cgroup v1, swap or no systemd needs; elsewhere they do
 	// no harm.
 	configuration := place.Write(t, "kubelet/config.yaml", fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
-address: 127.0.0.1
+address: %s
 port: %d
 readOnlyPort: %d
 healthzPort: 0
@@ -86,12 +110,17 @@ enableControllerAttachDetach: false
 serializeImagePulls: false
 imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 50Mi, nodefs.available: 1%%, nodefs.inodesFree: 1%%, imagefs.available: 1%%}
-`, securePort, port, daemon.Socket, kubelet.Cgroup,
+%s`, wanted.Address, securePort, port, daemon.Socket, kubelet.Cgroup,
 		place.Write(t, "kubelet/resolv.conf", "nameserver 127.0.0.1\n"),
-		filepath.Join(directory, "logs"), filepath.Join(directory, "plugins"), kubelet.Manifests)+strings.Join(settings, "\n"))
-	kubelet.process = StartProcess(t, filepath.Join(place.Disk, "kubelet.log"), nil, environment.Tool("kubelet"),
-		"--config="+configuration, "--root-dir="+filepath.Join(directory, "root"), "--cert-dir="+filepath.Join(directory, "pki"),
-		"--hostname-override="+NodeName, "--v=2")
+		filepath.Join(directory, "logs"), filepath.Join(directory, "plugins"), kubelet.Manifests, settings))
+	arguments := []string{
+		"--config=" + configuration, "--root-dir=" + filepath.Join(directory, "root"), "--cert-dir=" + filepath.Join(directory, "pki"),
+		"--hostname-override=" + wanted.Node, "--v=2",
+	}
+	if wanted.Cluster != nil {
+		arguments = append(arguments, "--kubeconfig="+wanted.Cluster.Kubeconfig, "--node-ip="+wanted.Address)
+	}
+	kubelet.process = StartProcess(t, filepath.Join(place.Disk, "kubelet.log"), nil, environment.Tool("kubelet"), arguments...)
 	Until(t, 60*time.Second, "the kubelet answers", func() error {
 		if err := kubelet.process.Alive(); err != nil {
 			t.Fatal(err)
@@ -101,6 +130,21 @@ evictionHard: {memory.available: 50Mi, nodefs.available: 1%%, nodefs.inodesFree:
 	})
 	return kubelet
 }
+
+// Said are the lines of its log that have all of these words.
+func (k *Kubelet) Said(t *testing.T, words ...string) []string {
+	t.Helper()
+	var said []string
+	for line := range strings.Lines(string(read(t, k.process.Log))) {
+		if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
+			said = append(said, strings.TrimSpace(line))
+		}
+	}
+	return said
+}
+
+// Get asks it for what it shows of itself, such as /metrics.
+func (k *Kubelet) Get(path string) ([]byte, error) { return k.get(path) }
 
 // Run gives the kubelet a static pod; it must not be there yet.
 func (k *Kubelet) Run(t *testing.T, name, manifest string) {
@@ -143,7 +187,7 @@ func (k *Kubelet) Pod(name string) (core.Pod, error) {
 		return core.Pod{}, err
 	}
 	for _, pod := range pods {
-		if pod.Name == name+"-"+NodeName {
+		if pod.Name == name+"-"+k.node || pod.Name == name {
 			return pod, nil
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"io"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -27,11 +28,15 @@ type Layered struct {
 	Files map[string]string
 	// Texts are files by their content.
 	Texts map[string]string
+	// SetUID are programs by their content, with the set-user-ID bit.
+	SetUID map[string]string
 	// Links are symbolic links: their targets by their paths.
 	Links map[string]string
 	// Directories are open to everybody, as /tmp is.
 	Directories []string
-	Config      v1.Config
+	// Native says that the programs are Linux' own, for this machine.
+	Native bool
+	Config v1.Config
 }
 
 // Push pushes the image.
@@ -60,7 +65,11 @@ func (l Layered) base(t *testing.T) v1.Image {
 		return must(remote.Image(must(name.NewTag(l.Base.Reference, name.Insecure))(t)))(t)
 	}
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	return must(mutate.ConfigFile(image, &v1.ConfigFile{Architecture: "wasm", OS: "wasip1", RootFS: v1.RootFS{Type: "layers"}}))(t)
+	platform := v1.ConfigFile{Architecture: "wasm", OS: "wasip1", RootFS: v1.RootFS{Type: "layers"}}
+	if l.Native {
+		platform.Architecture, platform.OS = runtime.GOARCH, "linux"
+	}
+	return must(mutate.ConfigFile(image, &platform))(t)
 }
 
 // archive is the layer: directories before what lies in them, everything by name, so that the same content is the same
@@ -83,6 +92,9 @@ func (l Layered) archive(t *testing.T) []byte {
 	}
 	for name, text := range l.Texts {
 		add(name, tar.Header{Typeflag: tar.TypeReg, Mode: 0o644}, []byte(text))
+	}
+	for name, text := range l.SetUID {
+		add(name, tar.Header{Typeflag: tar.TypeReg, Mode: 0o4755}, []byte(text))
 	}
 	for name, target := range l.Links {
 		add(name, tar.Header{Typeflag: tar.TypeSymlink, Linkname: target, Mode: 0o777}, nil)

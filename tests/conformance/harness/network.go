@@ -11,6 +11,9 @@ import (
 	"testing"
 )
 
+// conflist is the name of the configuration's file.
+const conflist = "10-bridge.conflist"
+
 // Network is a CNI configuration of the test's own: a bridge, addresses of a range that nobody here uses, host ports.
 type Network struct {
 	// Configuration is the directory with the conflist.
@@ -32,7 +35,7 @@ func NewNetwork(t *testing.T, place Place) Network {
 		Range:         freeRange(t),
 		addresses:     filepath.Join(place.Disk, "cni-addresses"),
 	}
-	place.Write(t, "cni-conf/10-bridge.conflist", fmt.Sprintf(`{
+	place.Write(t, filepath.Join("cni-conf", conflist), fmt.Sprintf(`{
   "cniVersion": "1.1.0",
   "name": %q,
   "plugins": [
@@ -52,6 +55,16 @@ func NewNetwork(t *testing.T, place Place) Network {
 		}
 	})
 	return network
+}
+
+// Older writes the configuration in a version that containerd 1.6 knows.
+func (n Network) Older(t *testing.T) {
+	t.Helper()
+	path := filepath.Join(n.Configuration, conflist)
+	older := strings.ReplaceAll(string(read(t, path)), `"cniVersion": "1.1.0"`, `"cniVersion": "1.0.0"`)
+	if err := os.WriteFile(path, []byte(older), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Leftovers lists addresses that are still given away and interfaces that still hang on the bridge.

@@ -14,6 +14,7 @@ pub mod place;
 pub mod process;
 pub mod registry;
 pub mod session;
+pub mod systemd;
 pub mod wait;
 
 pub use calls::{Pod, image_spec, network};

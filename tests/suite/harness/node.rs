@@ -28,6 +28,8 @@ pub struct Options<'a> {
     pub own_network: bool,
     /// The socket of a service manager.
     pub notify: Option<&'a str>,
+    /// Address of a system bus.
+    pub bus: Option<&'a str>,
 }
 
 /// A running node. Dropping it ends everything and leaves nothing, also when the test has failed.
@@ -42,6 +44,7 @@ pub struct Node {
     fresh: Holdings,
     fresh_images: Vec<String>,
     notify: Option<String>,
+    bus: Option<String>,
     /// A file that the daemon finds in the place of the kernel's boot id.
     pub boot_id: Option<PathBuf>,
     pub place: Place,
@@ -104,6 +107,7 @@ impl Node {
             fresh: Holdings::default(),
             fresh_images: Vec::new(),
             notify: None,
+            bus: options.bus.map(str::to_owned),
             boot_id: None,
             place,
         };
@@ -127,6 +131,9 @@ impl Node {
         command.env_remove("NOTIFY_SOCKET").env_remove("RUST_LOG").env("RUST_BACKTRACE", "0");
         if let Some(socket) = &self.notify {
             command.env("NOTIFY_SOCKET", socket);
+        }
+        if let Some(bus) = &self.bus {
+            command.env("DBUS_SYSTEM_BUS_ADDRESS", bus);
         }
         // Ctrl-C is for the test, which then ends what it has started.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);

@@ -84,6 +84,7 @@ impl Descriptors {
                 Ok(DescriptorKind::Root) => &mut places.root,
                 Ok(DescriptorKind::Log) => &mut log,
                 Ok(DescriptorKind::Netns) => &mut places.network,
+                Ok(DescriptorKind::Userns) => &mut places.users,
                 Ok(DescriptorKind::Ipcns) => &mut places.ipc,
                 Ok(DescriptorKind::OomEvents) => &mut oom_events,
                 Ok(DescriptorKind::Stdin) => &mut stdin,
@@ -124,6 +125,7 @@ impl Descriptors {
             .chain(&self.places.target)
             .chain(&self.places.network)
             .chain(&self.places.ipc)
+            .chain(&self.places.users)
             .chain(&self.places.root)
             .chain(&self.places.cgroups)
             .chain(&self.places.mounts)

@@ -1,7 +1,7 @@
 //! Turns a freshly forked child of the supervisor into a guest process that holds nothing but what its pod gave it.
 //!
 //! The order is forced by what each step takes away: cgroups first, so that all that follows is counted; the network namespace while
-//! the process may still enter it; mounts while it is still root of them; then user, capabilities, Landlock and seccomp, of which none can
+//! the process may still enter it; mounts while it is still root of them; then user namespace, user, capabilities, Landlock and seccomp, of which none can
 //! be undone. What is run in a container besides (exec) joins the namespaces of its guest process instead of making its own. All of it
 //! happens before the process starts a thread, because several of these attributes belong to a thread.
 
@@ -55,6 +55,8 @@ pub struct Places {
     pub network: Option<OwnedFd>,
     /// The IPC namespace that the pod's containers share; absent: the guest gets one of its own.
     pub ipc: Option<OwnedFd>,
+    /// The pod's user namespace; absent: the host's.
+    pub users: Option<OwnedFd>,
     /// The detached mount that becomes `/`.
     pub root: Option<OwnedFd>,
     /// One detached mount for each of `GuestSpec.mounts`.
@@ -95,6 +97,11 @@ pub fn enter(spec: &GuestSpec, places: Places, filter: &Filter) -> Result<(), Ja
         proc::protect(spec)?;
     }
     privileges::limit(spec)?;
+    if let Some(users) = places.users {
+        // The last that is entered: all before is done with the powers of the host's root.
+        rustix::thread::move_into_link_name_space(users.as_fd(), Some(LinkNameSpaceType::User))
+            .map_err(|error| JailError::new("entering the pod's user namespace", error))?;
+    }
     privileges::drop_all(spec)?;
     filesystem::restrict()?;
     for program in &spec.seccomp_programs {

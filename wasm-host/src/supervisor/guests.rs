@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
+use super::kernel_log::KernelLog;
 use super::{Source, Supervisor};
 use crate::protocol::{self, ExitRecord, Exited, Failure, Outcome, Reply, Started, reply};
 
@@ -39,7 +40,7 @@ pub(super) struct OomEvents {
 impl OomEvents {
     pub(super) fn new(file: OwnedFd) -> io::Result<Self> {
         let stat = rustix::fs::fstat(&file)?;
-        let others = kills(&file);
+        let others = kills(&file).unwrap_or(0);
         Ok(Self { file, id: (stat.st_dev, stat.st_ino), others })
     }
 }
@@ -51,17 +52,23 @@ impl Guest {
         let _ = rustix::process::waitid(WaitId::PidFd(std::os::fd::AsFd::as_fd(&self.process)), WaitIdOptions::EXITED);
     }
 
-    fn was_killed_for_memory(&self) -> bool {
-        self.oom_events.as_ref().is_some_and(|events| kills(&events.file) > events.others)
+    /// Of a guest that SIGKILL has ended.
+    fn was_killed_for_memory(&self, kernel_log: &mut KernelLog) -> bool {
+        let Some(events) = &self.oom_events else { return false };
+        match kills(&events.file) {
+            Some(kills) => kills > events.others,
+            // The cgroup has gone with its last process.
+            None => kernel_log.names(self.started.pid),
+        }
     }
 }
 
-/// The `oom_kill` counter of `memory.events` (v2) or `memory.oom_control` (v1).
-fn kills(events: &OwnedFd) -> u64 {
+/// The `oom_kill` counter of `memory.events` (v2) or `memory.oom_control` (v1); `None`: it cannot be read any more.
+fn kills(events: &OwnedFd) -> Option<u64> {
     let mut text = [0; 512];
-    let Ok(length) = rustix::io::pread(events, &mut text, 0) else { return 0 };
+    let length = rustix::io::pread(events, &mut text, 0).ok()?;
     let text = text.get(..length).unwrap_or_default();
-    String::from_utf8_lossy(text).lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
+    Some(String::from_utf8_lossy(text).lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0))
 }
 
 impl Supervisor {
@@ -99,17 +106,26 @@ impl Supervisor {
         let Some(guest) = self.guests.remove(&key) else { return };
         self.unwatch(|source| !matches!(source, Source::End(guest) | Source::Ready(guest) if guest == key));
         let outcome = self.directory.read_outcome(&guest.name);
-        let record = join(&guest, status, outcome);
-        if let Some(killed) = guest.oom_events.as_ref().filter(|_| was_oom_killed(status, &record)) {
+        let for_memory = status.1 == Some(libc::SIGKILL) && guest.was_killed_for_memory(&mut self.kernel_log);
+        let record = join(&guest, status, outcome, for_memory);
+        if let Some(killed) = guest.oom_events.as_ref().filter(|_| for_memory) {
             let same =
                 self.guests.values_mut().filter_map(|other| other.oom_events.as_mut()).filter(|other| other.id == killed.id);
             same.for_each(|other| other.others += 1);
         }
         if let Some((connection, request)) = guest.reply_to {
-            let message =
-                if record.message.is_empty() { format!("it ended with status {}", record.exit_code) } else { record.message };
+            let failure = match record.message {
+                _ if record.reason == OOM_KILLED => Failure {
+                    message: "it was killed for lack of memory before it could run: its memory limit is too low".to_owned(),
+                    errno: libc::ENOMEM,
+                },
+                message if message.is_empty() => {
+                    Failure { message: format!("it ended with status {}", record.exit_code), errno: 0 }
+                }
+                message => Failure { message, errno: 0 },
+            };
             let _ = self.directory.forget(&guest.name);
-            self.reply(connection, request, reply::Body::Failure(Failure { message, errno: 0 }));
+            self.reply(connection, request, reply::Body::Failure(failure));
             return;
         }
         if let Err(error) = self.directory.write_exit(&guest.name, &record) {
@@ -128,22 +144,16 @@ impl Supervisor {
     }
 }
 
-/// Whether the kernel's counter has one kill more for this end.
-fn was_oom_killed(status: (Option<i32>, Option<i32>), record: &ExitRecord) -> bool {
-    status.1 == Some(libc::SIGKILL) && record.reason == OOM_KILLED
-}
-
 /// Joins what the kernel says with what the process said itself. The kernel has the last word: a signal after the outcome was written is
 /// still how the process ended.
-fn join(guest: &Guest, status: (Option<i32>, Option<i32>), outcome: Option<Outcome>) -> ExitRecord {
+fn join(guest: &Guest, status: (Option<i32>, Option<i32>), outcome: Option<Outcome>, for_memory: bool) -> ExitRecord {
     let (exit_code, reason, message) = match (status, outcome) {
         ((Some(_), _), Some(outcome)) => (outcome.exit_code, outcome.reason, outcome.message),
         ((Some(0), _), None) => (0, "Completed".to_owned(), String::new()),
         ((Some(code), _), None) => (code, "Error".to_owned(), String::new()),
         ((None, Some(signal)), _) => {
-            let memory = signal == libc::SIGKILL && guest.was_killed_for_memory();
             let (reason, message) = match signal {
-                _ if memory => (OOM_KILLED, String::new()),
+                _ if for_memory => (OOM_KILLED, String::new()),
                 libc::SIGKILL | libc::SIGTERM | libc::SIGINT => ("Error", String::new()),
                 other => ("Error", format!("the guest's process was ended by signal {other}")),
             };

@@ -7,6 +7,7 @@
 mod connection;
 mod guests;
 mod init;
+mod kernel_log;
 mod launch;
 mod pids;
 mod setup;
@@ -26,6 +27,7 @@ use crate::guest::{PrepareError, Prepared};
 use crate::jail::{Filter, JailError};
 use connection::Connection;
 use guests::Guest;
+use kernel_log::KernelLog;
 use pids::Pids;
 
 /// Where a supervisor finds its places.
@@ -97,6 +99,7 @@ struct Supervisor {
     connections: HashMap<u64, Connection>,
     guests: HashMap<u64, Guest>,
     next_key: u64,
+    kernel_log: KernelLog,
     /// Taken at the start: an upgrade replaces the file.
     build: String,
     stopping: bool,

@@ -9,6 +9,7 @@ use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use super::kernel_log::KernelLog;
 use super::pids::Pids;
 use super::{Options, Supervisor, SupervisorError, system};
 use crate::engine;
@@ -60,6 +61,7 @@ pub(super) fn prepare(options: &Options) -> Result<Supervisor, SupervisorError> 
     let null =
         rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(failed("opening /dev/null"))?;
     let filter = Filter::compile()?;
+    let kernel_log = KernelLog::open();
     let listener = listen(&options.socket)?;
     let state = options.guests.parent().unwrap_or(Path::new("/"));
     let build = crate::protocol::build();
@@ -81,6 +83,7 @@ pub(super) fn prepare(options: &Options) -> Result<Supervisor, SupervisorError> 
         connections: HashMap::new(),
         guests: HashMap::new(),
         next_key: 0,
+        kernel_log,
         build,
         stopping: false,
     })

@@ -2,7 +2,8 @@
 //!
 //! `sockets serve PORT [COUNT]` listens on every IPv4 address, says `listening on PORT`, and serves one connection
 //! after the other (COUNT of them; for ever unless told): a request that begins with `GET ` is answered as HTTP with
-//! the line `served by HOSTNAME`, anything else is sent back as it comes.
+//! the line `served by HOSTNAME`, anything else is sent back as it comes. Called by another name, as web servers' images
+//! call it, it says that name before what it says.
 //! `sockets connect ADDRESS PORT TEXT` sends the text, closes its side, and prints what comes back.
 //! `sockets resolve NAME` prints the name's addresses, one a line.
 //! What fails is told on stderr by WASI's name for it (`connect: connection-refused`), with exit code 1.
@@ -57,16 +58,27 @@ fn serve(port: &str, count: u64) -> Result<(), String> {
     finished!(socket, socket.finish_bind()).map_err(named("bind"))?;
     socket.start_listen().map_err(named("listen"))?;
     finished!(socket, socket.finish_listen()).map_err(named("listen"))?;
-    println!("listening on {number}");
+    let own = own_name();
+    println!("{own}listening on {number}");
     for _ in 0..count {
         let (peer, input, output) = finished!(socket, socket.accept()).map_err(named("accept"))?;
         // A client that goes away is its own affair.
         let _ = answer(&input, &output);
         drop((input, output));
         let _ = peer.shutdown(ShutdownType::Both);
-        println!("served a connection");
+        println!("{own}served a connection");
     }
     Ok(())
+}
+
+/// What its lines begin with.
+fn own_name() -> String {
+    let called = std::env::args().next().unwrap_or_default();
+    match called.rsplit('/').next() {
+        None | Some("" | "sockets") => String::new(),
+        Some(name) if name.ends_with(".wasm") => String::new(),
+        Some(name) => format!("{name}: "),
+    }
 }
 
 fn answer(input: &InputStream, output: &OutputStream) -> Result<(), StreamError> {
