@@ -125,7 +125,7 @@ fn read_all(file: &OwnedFd, buffer: &mut Vec<u8>) -> Result<usize, Errno> {
             count => count?,
         };
         length += count;
-        if count == 0 || length < SURELY_ALL || length >= MAX_TEXT {
+        if count == 0 || !(SURELY_ALL..MAX_TEXT).contains(&length) {
             return Ok(length);
         }
     }
