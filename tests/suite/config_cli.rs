@@ -32,7 +32,7 @@ fn what_is_wrong_in_a_configuration_is_named_with_its_file() {
         ("[limits]\nmax_open_files = \"many\"\n", "max_open_files"),
         ("root = \"relative\"\n", "root"),
         ("[network\n", "network"),
-        ("[cgroup]\ndriver = \"systemd\"\n", "cgroup.driver"),
+        ("[cgroup]\ndriver = \"upstart\"\n", "cgroup.driver"),
     ] {
         let file = file(content);
         let path = file.path().to_str().unwrap();
