@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use images::{CodeReport, CompileError, Compiler, Config, Images};
+use images::{CodeReport, CompileError, Compiler, Config, Images, OpenError};
 
 /// A wasm file, as far as this crate looks: the magic and something of its own.
 pub fn wasm(content: &str) -> Vec<u8> {
@@ -105,8 +105,15 @@ impl Node {
     pub async fn reopen(self) -> Node {
         let Node { directory, compiler, images, config } = self;
         drop(images);
-        let images = Images::open(config.clone(), Arc::new(Shared(compiler.clone()))).await.unwrap();
-        Node { directory, compiler, images, config }
+        for _ in 0..500 {
+            match Images::open(config.clone(), Arc::new(Shared(compiler.clone()))).await {
+                Ok(images) => return Node { directory, compiler, images, config },
+                // A process that another test is starting holds a copy of the lock from its fork to its exec.
+                Err(OpenError::Locked { .. }) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        panic!("the store stays locked");
     }
 
     /// Names of everything below the root that belongs to images: files, layers, code, temporary files.
