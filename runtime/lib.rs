@@ -34,6 +34,7 @@ pub mod logging;
 pub mod metrics;
 pub mod traces;
 
+mod deadline;
 pub mod server;
 
 pub mod cri;

@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
+use crate::deadline::DeadlineLayer;
+
 /// The kubelet's own limit for a message in either direction, in bytes.
 pub const MAX_MESSAGE: usize = 16 << 20;
 
@@ -104,7 +106,11 @@ pub async fn serve(
 ) -> Result<(), ServerError> {
     let incoming = UnixListenerStream::new(listener);
     let layer = tower::util::MapRequestLayer::new(move |request| if v1alpha2 { as_v1(request) } else { request });
-    let server = Server::builder().layer(layer).add_routes(routes).serve_with_incoming_shutdown(incoming, stop.cancelled());
+    let server = Server::builder()
+        .layer(layer)
+        .layer(DeadlineLayer)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, stop.cancelled());
     let served = tokio::select! {
         served = server => served.map_err(|source| ServerError::Serve { path: path.clone(), source }),
         () = async { stop.cancelled().await; tokio::time::sleep(drain).await } => {

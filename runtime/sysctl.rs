@@ -15,6 +15,19 @@ pub struct Sysctl {
     file: String,
 }
 
+/// The kernel does not take a setting.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set sysctl {name} to {value:?}")]
+pub struct SysctlError {
+    /// Its name.
+    pub name: String,
+    /// The value.
+    pub value: String,
+    /// The system's answer.
+    #[source]
+    pub source: io::Error,
+}
+
 impl Sysctl {
     /// `None`: the name is none. `net.ipv4.conf.eth0/1.forwarding` and `net/ipv4/conf/eth0.1/forwarding` are the same, as in
     /// sysctl(8): the first separator decides, and the other one stands for itself.
@@ -47,8 +60,9 @@ impl Sysctl {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn set(&self) -> io::Result<()> {
-        OpenOptions::new().write(true).open(self.path()).and_then(|mut file| file.write_all(self.value.as_bytes()))
+    pub fn set(&self) -> Result<(), SysctlError> {
+        let written = OpenOptions::new().write(true).open(self.path()).and_then(|mut file| file.write_all(self.value.as_bytes()));
+        written.map_err(|source| SysctlError { name: self.name.clone(), value: self.value.clone(), source })
     }
 }
 

@@ -95,6 +95,26 @@ section! {
         /// for `Unconfined`, for no profile at all or to be privileged runs without it, as in other runtimes. A profile of the
         /// pod's own comes on top in either case.
         pub seccomp: Seccomp = Seccomp::Always,
+        /// Where components listen that answer HTTP requests: a port, `:PORT` or an address with a port. Unset: the first TCP port
+        /// that the container declares, else 8080. A container's own `CRI_WASM_HTTP_ADDR` goes before it.
+        pub http_address: String = String::new(),
+        /// How many requests such a container works on at once, each in an instance of its own.
+        pub http_max_requests: u32 = 256,
+        /// How many more may wait for their turn. The next one is answered with 503.
+        pub http_max_queued: u32 = 1024,
+        /// How many connections it has at once. Others wait to be accepted.
+        pub http_max_connections: u32 = 4096,
+        /// How long an answer may take until its status and headers are there, in seconds; then the instance is given up, and the
+        /// client gets 504. Also how long an instance may go on when its client has gone.
+        pub http_request_timeout_seconds: u64 = 60,
+        /// How much linear memory an instance may have, in bytes, 0 for no bound but the container's.
+        pub http_max_instance_memory: u64 = 0,
+        /// How many requests an instance answers, one after the other. With 1, no request sees what another has left in memory.
+        pub http_requests_per_instance: u32 = 1,
+        /// How long an instance that may answer more requests waits for the next one, in seconds.
+        pub http_instance_idle_seconds: u64 = 10,
+        /// Whether each request is a line of the container's log.
+        pub http_access_log: bool = false,
     }
 }
 

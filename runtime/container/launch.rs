@@ -234,10 +234,10 @@ pub fn code_kind(report: &CodeReport) -> Result<CodeKind, String> {
     match (report.kind.as_str(), report.world.as_str()) {
         ("module", "command") => Ok(CodeKind::ModuleCommand),
         ("component", "command") => Ok(CodeKind::ComponentCommand),
-        (kind, "http") => Err(format!("it is a {kind} that serves wasi:http; this runtime runs commands only, as yet")),
-        (kind, world) => {
-            Err(format!("it is a {kind} of the world {world:?}: without _start or wasi:cli/run there is nothing to run"))
-        }
+        ("component", "http") => Ok(CodeKind::ComponentHttp),
+        (kind, world) => Err(format!(
+            "it is a {kind} of the world {world:?}: without _start, wasi:cli/run or a handler of wasi:http there is nothing to run"
+        )),
     }
 }
 
@@ -260,10 +260,10 @@ mod tests {
     }
 
     #[test]
-    fn only_commands_are_run() {
+    fn commands_and_services_are_run() {
         assert_eq!(code_kind(&report("module", "command")), Ok(CodeKind::ModuleCommand));
         assert_eq!(code_kind(&report("component", "command")), Ok(CodeKind::ComponentCommand));
-        assert!(code_kind(&report("component", "http")).unwrap_err().contains("wasi:http"));
+        assert_eq!(code_kind(&report("component", "http")), Ok(CodeKind::ComponentHttp));
         assert!(code_kind(&report("module", "reactor")).unwrap_err().contains("_start"));
     }
 }

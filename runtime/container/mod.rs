@@ -2,7 +2,7 @@
 //!
 //! [`metadata`] is what never changes, [`state`] what does; [`Container`] joins both and writes each change to its record before
 //! it can be seen. A container is composed once, when it is created: [`spec`] from request and image, with [`user`],
-//! [`capabilities`], [`seccomp`], [`entrypoint`] and [`mounts`]; what it may use ([`resources`]) can be changed later. It is
+//! [`capabilities`], [`seccomp`], [`entrypoint`] and [`mounts`], with [`service`] where it answers HTTP requests; what it may use ([`resources`]) can be changed later. It is
 //! started by [`launch`] over [`rootfs`] and [`bind`], ended by [`stop`], given back by [`release`].
 
 pub mod bind;
@@ -19,6 +19,7 @@ pub mod release;
 pub mod resources;
 pub mod rootfs;
 pub mod seccomp;
+pub mod service;
 pub mod signals;
 pub mod spec;
 pub mod state;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use images::{ArtifactKind, FileKind, Image, Images, LookupError};
+use wasm_host::protocol::CodeKind;
 
 use super::error::Error;
 use super::request_container;
@@ -12,8 +13,8 @@ use crate::cgroup::{CgroupPath, unit};
 use crate::container::entrypoint::{Module, Node, SCRIPT_LINE, Tree};
 use crate::container::spec::{self, ImageDefaults};
 use crate::container::{
-    Container, ContainerConfig, ContainerMetadata, ImageFiles, ImageVolume, ProcessSpec, ResolvedMount, SeccompRequest,
-    capabilities, mounts, release, seccomp, signals,
+    Container, ContainerConfig, ContainerMetadata, ImageFiles, ImageVolume, ProcessSpec, ResolvedMount, Resources,
+    SeccompRequest, capabilities, mounts, release, seccomp, signals,
 };
 use crate::proto::runtime::v1::{CreateContainerRequest, CreateContainerResponse};
 use crate::sandbox::{Sandbox, SandboxState, UserNamespace, files};
@@ -87,7 +88,7 @@ async fn make(
     }
     // Found in the cache, as it was compiled at the pull. Looked at now so that a guest that cannot run is refused here.
     let code = runtime.images.code(&process.module_digest).await?;
-    super::container_start::code_kind(&process.module, &code.report)?;
+    let kind = super::container_start::code_kind(&process.module, &code.report)?;
 
     let id = ContainerId::generate();
     let cgroup = unit::below(&CgroupPath::recorded(&sandbox.metadata().cgroup_parent)?, id.as_str())?.to_string();
@@ -106,6 +107,9 @@ async fn make(
         cgroup,
         config,
     };
+    if kind == CodeKind::ComponentHttp {
+        super::container_start::served(&runtime, &metadata, &sandbox, &Resources::default())?;
+    }
     let stdin = metadata.config.stdin;
     let container = Container::create(metadata, holds, Arc::clone(&runtime.store))?;
     if stdin && let Err(error) = make_fifo(&runtime, &container) {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use images::CodeReport;
 use tracing::Instrument;
-use wasm_host::protocol::CodeKind;
+use wasm_host::protocol::{CodeKind, HttpService};
 
 use super::error::Error;
 use crate::cgroup::{Limits, driver};
 use crate::container::launch::{self, LaunchPlan, Pids};
 use crate::container::{
-    Container, ContainerEvent, ContainerMetadata, ContainerState, Exit, ResolvedMount, bind::MountPlan, directory, spec,
+    Container, ContainerEvent, ContainerMetadata, ContainerState, Exit, ResolvedMount, Resources, bind::MountPlan, directory,
+    service, spec,
 };
 use crate::host::Process;
 use crate::proto::runtime::v1::{StartContainerRequest, StartContainerResponse};
@@ -59,6 +60,9 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
     let code = runtime.images.code(&metadata.process.module_digest).instrument(tracing::debug_span!("code")).await?;
     let mut spec = spec::guest_spec(metadata, sandbox.metadata(), &runtime.config);
     spec.set_kind(code_kind(&metadata.process.module, &code.report)?);
+    if spec.kind() == CodeKind::ComponentHttp {
+        spec.http = Some(served(runtime, metadata, sandbox, &container.resources().unwrap_or_default())?);
+    }
     let pids = if spec.procfs { pids(runtime, metadata, sandbox).await? } else { Pids::Node };
     let cgroup = runtime.cgroup_of(container);
     let mut made = None;
@@ -94,6 +98,19 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
     Ok(launched?)
 }
 
+/// How a component that answers HTTP requests is served.
+pub(super) fn served(
+    runtime: &Runtime,
+    container: &ContainerMetadata,
+    sandbox: &Sandbox,
+    resources: &Resources,
+) -> Result<HttpService, Error> {
+    let of_pod = &sandbox.metadata().config;
+    let handler = runtime.config.handlers.get(&of_pod.handler).cloned().unwrap_or_default();
+    service::http(&container.config, of_pod, &container.process.env, resources, &handler)
+        .map_err(|error| Error::Invalid(error.to_string()))
+}
+
 /// CRI's NamespaceOption.pid.
 async fn pids(runtime: &Runtime, metadata: &ContainerMetadata, sandbox: &Sandbox) -> Result<Pids, Error> {
     Ok(match metadata.config.pid {
@@ -117,10 +134,7 @@ async fn pids(runtime: &Runtime, metadata: &ContainerMetadata, sandbox: &Sandbox
 
 /// How the code is run; refused where there is nothing to run in it.
 pub(super) fn code_kind(module: &Path, report: &CodeReport) -> Result<CodeKind, Error> {
-    launch::code_kind(report).map_err(|reason| match report.world.as_str() {
-        "http" => Error::Unimplemented(format!("{}: {reason}", module.display())),
-        _ => Error::Precondition(format!("{}: {reason}", module.display())),
-    })
+    launch::code_kind(report).map_err(|reason| Error::Precondition(format!("{}: {reason}", module.display())))
 }
 
 fn mount(mount: &ResolvedMount) -> MountPlan {
@@ -140,11 +154,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_command_is_refused() {
+    fn what_cannot_be_run_is_refused() {
         let code = |world: &str| {
             let report = CodeReport { kind: "component".into(), world: world.into(), wasi: "p2".into(), imports: Vec::new() };
             code_kind(Path::new("/a.wasm"), &report).unwrap_err().code()
         };
-        assert_eq!((code("http"), code("reactor")), (tonic::Code::Unimplemented, tonic::Code::FailedPrecondition));
+        assert_eq!(code("reactor"), tonic::Code::FailedPrecondition);
     }
 }

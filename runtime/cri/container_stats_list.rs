@@ -27,7 +27,7 @@ pub(super) async fn stream(
 }
 
 /// The running containers that match. One that ends while it is measured is left out.
-pub(super) async fn items(runtime: &Arc<Runtime>, filter: Option<ContainerStatsFilter>) -> Result<Vec<ContainerStats>, Error> {
+async fn items(runtime: &Arc<Runtime>, filter: Option<ContainerStatsFilter>) -> Result<Vec<ContainerStats>, Error> {
     let filter = filter.map(|filter| ContainerFilter {
         id: filter.id,
         pod_sandbox_id: filter.pod_sandbox_id,

@@ -28,7 +28,7 @@ pub(super) async fn stream(
 }
 
 /// The metrics of the pods that are ready. One that is stopped while it is measured is left out.
-pub(super) async fn items(runtime: &Arc<Runtime>) -> Result<Vec<PodSandboxMetrics>, Error> {
+async fn items(runtime: &Arc<Runtime>) -> Result<Vec<PodSandboxMetrics>, Error> {
     let mut sandboxes = runtime.sandboxes.all();
     sandboxes.retain(|sandbox| sandbox.state() == SandboxState::Ready);
     let mut measured = stats::sandboxes_in_detail(runtime, sandboxes).await?;

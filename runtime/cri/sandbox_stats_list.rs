@@ -31,7 +31,7 @@ pub(super) async fn stream(
 }
 
 /// The ready pods that match. One that is stopped while it is measured is left out.
-pub(super) async fn items(runtime: &Arc<Runtime>, filter: Option<PodSandboxStatsFilter>) -> Result<Vec<PodSandboxStats>, Error> {
+async fn items(runtime: &Arc<Runtime>, filter: Option<PodSandboxStatsFilter>) -> Result<Vec<PodSandboxStats>, Error> {
     let filter = filter.unwrap_or_default();
     let filter = PodSandboxFilter {
         id: filter.id,

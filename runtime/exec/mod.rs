@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use images::{CodeError, CompileError};
 use thiserror::Error;
 use tokio::sync::oneshot;
-use wasm_host::protocol::{DescriptorKind, ExitRecord, GuestSpec, PidNamespace, StreamKind};
+use wasm_host::protocol::{CodeKind, DescriptorKind, ExitRecord, GuestSpec, PidNamespace, StreamKind};
 
 use crate::cgroup::CgroupError;
 use crate::container::entrypoint::EntrypointError;
@@ -215,6 +215,9 @@ pub async fn start(
     let sandbox = runtime.sandboxes.find(container.metadata().sandbox.as_str()).map_err(|_| not_running(container))?;
     let mut spec = spec::guest_spec(container.metadata(), sandbox.metadata(), &runtime.config);
     let kind = code_kind(&code.report).map_err(|reason| ExecError::NoCommand { name: name(), reason })?;
+    if kind == CodeKind::ComponentHttp {
+        return Err(ExecError::NoCommand { name: name(), reason: "it answers HTTP requests and is no command".to_owned() });
+    }
     spec.set_kind(kind);
     spec.args = program.args;
     // The termination message is the container's own.

@@ -1,6 +1,5 @@
 //! Network namespaces of pods, pinned (see [`crate::pinned`]).
 
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +10,8 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 use crate::pinned::{self, PinError, failed};
-use crate::sysctl::Sysctl;
+use crate::store::chain;
+use crate::sysctl::{Sysctl, SysctlError};
 
 /// What the names of our namespaces begin with. Together with the directory it
 /// tells our attachments from those of other runtimes.
@@ -31,17 +31,9 @@ pub enum NetnsError {
     /// The sysctl belongs to something else than the network.
     #[error("sysctl {0:?} is not one of the network (net.*)")]
     NotANetworkSysctl(String),
-    /// The kernel does not take the sysctl.
-    #[error("cannot set sysctl {name} to {value:?}")]
-    Sysctl {
-        /// Its name.
-        name: String,
-        /// The value.
-        value: String,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
+    /// The kernel does not take a setting.
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
 }
 
 /// The name of a sandbox's namespace.
@@ -163,7 +155,7 @@ pub fn is_pinned(path: &Path) -> bool {
 fn set_defaults() {
     for (name, value) in DEFAULT_SYSCTLS {
         if let Some(Err(error)) = Sysctl::new(name, value).map(|sysctl| sysctl.set()) {
-            tracing::debug!(name, %error, "a default of pod networks is left out");
+            tracing::debug!(name, error = %chain(&error), "a default of pod networks is left out");
         }
     }
 }
@@ -179,9 +171,7 @@ fn settings(sysctls: &[(String, String)]) -> Result<Vec<Sysctl>, NetnsError> {
 /// Writes in the namespace of the calling thread, which is the one that
 /// `/proc/sys/net` shows.
 fn write(settings: &[Sysctl]) -> Result<(), NetnsError> {
-    settings.iter().try_for_each(|sysctl| {
-        sysctl.set().map_err(|source| NetnsError::Sysctl { name: sysctl.name.clone(), value: sysctl.value.clone(), source })
-    })
+    Ok(settings.iter().try_for_each(Sysctl::set)?)
 }
 
 /// Sends one `RTM_NEWLINK` (rtnetlink(7)) and reads the kernel's answer.

@@ -4,7 +4,6 @@
 //! needs one only where it has settings for it, or where its handler shows `/proc`. Such a pod has one that is pinned in the state
 //! directory; in all others each guest has an empty one of its own, which costs the pod nothing.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
@@ -13,7 +12,7 @@ use super::metadata::{NamespaceMode, SandboxConfig, SandboxMetadata};
 use super::sysctls;
 use crate::config::Config;
 use crate::pinned::{self, PinError};
-use crate::sysctl::Sysctl;
+use crate::sysctl::{Sysctl, SysctlError};
 
 /// Why a pod has no IPC namespace.
 #[derive(Debug, thiserror::Error)]
@@ -22,16 +21,8 @@ pub enum IpcError {
     #[error(transparent)]
     Pin(#[from] PinError),
     /// The kernel does not take a setting.
-    #[error("cannot set sysctl {name} to {value:?}")]
-    Sysctl {
-        /// Its name.
-        name: String,
-        /// The value.
-        value: String,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
 }
 
 /// Where they are pinned.
@@ -63,7 +54,7 @@ pub fn create(path: &Path, settings: &[Sysctl]) -> Result<(), IpcError> {
         // SAFETY: NEWIPC leaves the table of descriptors shared, and concerns this thread alone.
         unsafe { unshare_unsafe(UnshareFlags::NEWIPC) }
             .map_err(|errno| pinned::failed("make an IPC namespace for", &path)(errno.into()))?;
-        settings.iter().try_for_each(set)?;
+        settings.iter().try_for_each(Sysctl::set)?;
         Ok(pinned::pin(Path::new("/proc/thread-self/ns/ipc"), &path)?)
     });
     if made.is_err() {
@@ -71,10 +62,6 @@ pub fn create(path: &Path, settings: &[Sysctl]) -> Result<(), IpcError> {
         let _ = pinned::remove(&path);
     }
     made
-}
-
-fn set(sysctl: &Sysctl) -> Result<(), IpcError> {
-    sysctl.set().map_err(|source| IpcError::Sysctl { name: sysctl.name.clone(), value: sysctl.value.clone(), source })
 }
 
 #[cfg(test)]

@@ -143,12 +143,24 @@ func inOwnNetwork(t *testing.T) {
 	// Its results are lines as those of this process.
 	fmt.Print(string(output))
 	if _, exited := errors.AsType[*exec.ExitError](err); exited {
-		t.Error("see above")
+		// What failed stands among a hundred lines of what did not, so it is said once more.
+		t.Errorf("failed there:\n%s", failures(string(output)))
 	} else if errors.Is(err, syscall.EPERM) {
 		t.Skip("skipped, missing: root, for a network namespace")
 	} else if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// failures are the names of the tests that failed, of an output of go test -v.
+func failures(output string) string {
+	var failed strings.Builder
+	for line := range strings.Lines(output) {
+		if strings.HasPrefix(strings.TrimSpace(line), "--- FAIL: ") {
+			failed.WriteString(line)
+		}
+	}
+	return failed.String()
 }
 
 // expectation is what a spec is expected to come to.

@@ -1,8 +1,12 @@
-//! The one wasmtime configuration of the project.
+//! The two wasmtime configurations of the project: for commands, and for services.
 //!
-//! The supervisor, every guest process and the compiler build their engine here and nowhere else: compiled code is
+//! The supervisor, every guest process and the compiler build their engines here and nowhere else: compiled code is
 //! mapped without being checked instruction by instruction, so the two sides must agree on every setting, and the
 //! [`fingerprint`] says whether they do.
+//!
+//! A command has its process for itself; the kernel preempts, limits and kills it, so its code carries no checks. Requests to
+//! a service share one, so the code of services looks at an epoch in every loop and function, and their memories come from
+//! a pool.
 //!
 //! Building an engine starts no thread, so a process that has one may still fork.
 
@@ -11,7 +15,7 @@ use std::hash::{Hash, Hasher};
 use std::num::NonZeroUsize;
 
 pub use wasmtime::Engine;
-use wasmtime::{Config, InstanceAllocationStrategy, WasmBacktraceDetails};
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 /// Stack that wasm code may use, in bytes. Twice wasmtime's default: interpreters compiled to wasm (CPython, QuickJS)
 /// recurse deeply. It is address space; only touched pages cost memory.
@@ -30,16 +34,75 @@ pub struct EngineError {
     message: String,
 }
 
-/// Builds the engine.
+/// Bytes of a memory that an instance leaves behind in the pool which are cleared by hand for the next one: less work than giving
+/// them to the kernel and taking them again, page by page. The same for tables.
+const KEPT_BYTES: usize = 64 << 10;
+
+/// Core instances, memories and tables of a component, at most, in a pool. Toolchains make three to five instances, of which
+/// one or two have a memory.
+const PARTS_OF_COMPONENT: u32 = 20;
+
+/// Elements of a table in a pool, at most. wasmtime's default; interpreters compiled to wasm have some 10,000.
+const TABLE_ELEMENTS: usize = 20_000;
+
+/// Builds the engine of commands.
 ///
 /// # Errors
 /// The processor lacks what wasmtime needs, or address space cannot be reserved.
 pub fn new() -> Result<Engine, EngineError> {
+    build(&config())
+}
+
+/// Builds the engine of services, whose memories are made as they are needed.
+///
+/// # Errors
+/// As of [`new`].
+pub fn service() -> Result<Engine, EngineError> {
+    build(&service_config())
+}
+
+/// Builds the engine of services with a pool for so many instances at once. Its address space, 4 GiB for each, is reserved now;
+/// where there is less, as on 39-bit machines, memories are made as they are needed.
+///
+/// # Errors
+/// As of [`new`].
+pub fn pooled_service(instances: u32) -> Result<Engine, EngineError> {
+    let mut pool = PoolingAllocationConfig::new();
+    let parts = instances.saturating_mul(3);
+    pool.total_component_instances(instances)
+        .total_core_instances(parts.saturating_add(PARTS_OF_COMPONENT))
+        .total_memories(instances.saturating_add(PARTS_OF_COMPONENT))
+        .total_tables(parts.saturating_add(PARTS_OF_COMPONENT))
+        .total_stacks(instances)
+        .total_gc_heaps(instances)
+        .max_core_instances_per_component(PARTS_OF_COMPONENT)
+        .max_memories_per_component(PARTS_OF_COMPONENT)
+        .max_tables_per_component(PARTS_OF_COMPONENT)
+        .max_core_instance_size(1 << 20)
+        .max_component_instance_size(1 << 20)
+        .table_elements(TABLE_ELEMENTS)
+        .linear_memory_keep_resident(KEPT_BYTES)
+        .table_keep_resident(KEPT_BYTES);
+    let mut config = service_config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    build(&config).or_else(|_| service())
+}
+
+fn build(config: &Config) -> Result<Engine, EngineError> {
+    Engine::new(config).map_err(|error| EngineError { message: format!("{error:#}") })
+}
+
+fn service_config() -> Config {
+    let mut config = config();
+    config.epoch_interruption(true);
+    config
+}
+
+fn config() -> Config {
     let mut config = Config::new();
     // All proposals of Wasm 3.0 and the component model with async are on by default in wasmtime 48. Off, on purpose:
     // everything that wasmtime calls incomplete or does not fix security bugs in (shared memories, stack switching).
     config
-        // The kernel preempts, limits and kills guest processes, so code carries no epoch or fuel checks.
         .allocation_strategy(InstanceAllocationStrategy::OnDemand)
         // Data segments are mapped from the compiled file and copied page by page on the first write.
         .memory_init_cow(true)
@@ -53,16 +116,17 @@ pub fn new() -> Result<Engine, EngineError> {
         // For native profilers and debuggers only; registering it costs time and memory in every guest process.
         .native_unwind_info(false)
         .parallel_compilation(true);
-    Engine::new(&config).map_err(|error| EngineError { message: format!("{error:#}") })
+    config
 }
 
 /// Hexadecimal name, of 32 characters, of everything that compiled code depends on: wasmtime's version, the settings
-/// above, the target and the processor's features. Code is loaded only by an engine of the same fingerprint.
-pub fn fingerprint(engine: &Engine) -> String {
+/// above, the target and the processor's features. Code is loaded only by engines of the same fingerprint.
+pub fn fingerprint(commands: &Engine, services: &Engine) -> String {
     let half = |salt: u8| {
         let mut hasher = DefaultHasher::new();
         hasher.write_u8(salt);
-        engine.precompile_compatibility_hash().hash(&mut hasher);
+        commands.precompile_compatibility_hash().hash(&mut hasher);
+        services.precompile_compatibility_hash().hash(&mut hasher);
         hasher.finish()
     };
     format!("{:016x}{:016x}", half(0), half(1))
@@ -70,14 +134,27 @@ pub fn fingerprint(engine: &Engine) -> String {
 
 #[cfg(test)]
 mod tests {
+    use wasmtime::Module;
+
     use super::*;
 
     #[test]
     fn engines_of_one_configuration_have_one_fingerprint() {
-        let first = fingerprint(&new().unwrap());
-        assert_eq!(first, fingerprint(&new().unwrap()));
+        let of_this_machine = || fingerprint(&new().unwrap(), &service().unwrap());
+        let first = of_this_machine();
+        assert_eq!(first, of_this_machine());
         assert_eq!(first.len(), 32);
         assert!(first.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+
+    #[test]
+    fn a_pool_runs_what_is_compiled_without_one() {
+        let code = Module::new(&service().unwrap(), "(module)").unwrap().serialize().unwrap();
+        let pooled = pooled_service(10).unwrap();
+        // SAFETY: it was serialized a line above.
+        assert!(unsafe { Module::deserialize(&pooled, &code) }.is_ok());
+        // SAFETY: likewise.
+        assert!(unsafe { Module::deserialize(&new().unwrap(), &code) }.is_err());
     }
 
     #[test]
@@ -87,7 +164,7 @@ mod tests {
             let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
             let before = threads();
             let engine = new().unwrap();
-            let _ = fingerprint(&engine);
+            let _ = fingerprint(&engine, &service().unwrap());
             let _prepared = crate::guest::Prepared::new(engine).unwrap();
             assert_eq!(threads(), before);
         });

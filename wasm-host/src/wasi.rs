@@ -3,10 +3,11 @@
 //! The process is already in the container's root filesystem, network namespace and user, so the kernel decides what a
 //! path or an address may do, and WASI passes it all through.
 
-use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+use wasmtime::component::Component;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
 use crate::protocol::GuestSpec;
-use crate::stdio::Streams;
+use crate::stdio::{Lines, Streams};
 
 /// The root directory cannot be handed to the guest.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +16,7 @@ pub(crate) struct RootError {
     message: String,
 }
 
-/// The WASI context of a guest.
+/// The WASI context of a command.
 ///
 /// Only a guest process calls this, after the fork: the random generators in it are seeded from the kernel then.
 pub(crate) fn context(spec: &GuestSpec, streams: &Streams) -> Result<WasiCtxBuilder, RootError> {
@@ -26,12 +27,56 @@ pub(crate) fn context(spec: &GuestSpec, streams: &Streams) -> Result<WasiCtxBuil
         .stderr(streams.stderr.clone())
         // A guest has its process for itself: file operations and plain sleeps block its thread instead of costing it
         // a pool of threads. Must come before the directory, which remembers it.
-        .allow_blocking_current_thread(true)
-        .args(&spec.args)
-        .inherit_network()
-        .allow_tcp(true)
-        .allow_udp(true)
-        .allow_ip_name_lookup(true);
+        .allow_blocking_current_thread(true);
+    environment(&mut context, spec);
+    network(&mut context);
+    root(&mut context)?;
+    Ok(context)
+}
+
+/// What a component imports of what costs time to make for each of its instances.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needs {
+    environment: bool,
+    files: bool,
+}
+
+impl Needs {
+    pub(crate) fn of(component: &Component) -> Self {
+        let engine = component.engine();
+        let imported = component.component_type();
+        let imports = |name: &str| imported.imports(engine).any(|(import, _)| import.starts_with(name));
+        Needs { environment: imports("wasi:cli/environment@"), files: imports("wasi:filesystem/preopens@") }
+    }
+}
+
+/// The WASI context of one of several instances in a process. File operations have threads of their own, so that a disk that
+/// does not answer stops nobody else.
+pub(crate) fn of_instance(spec: &GuestSpec, needs: Needs, outputs: [Lines; 2]) -> wasmtime::Result<WasiCtx> {
+    let mut context = WasiCtxBuilder::new();
+    let [stdout, stderr] = outputs;
+    context.stdout(stdout).stderr(stderr);
+    if needs.environment {
+        environment(&mut context, spec);
+    }
+    network(&mut context);
+    if needs.files {
+        root(&mut context)?;
+    }
+    Ok(context.build())
+}
+
+fn network(context: &mut WasiCtxBuilder) {
+    context.inherit_network().allow_tcp(true).allow_udp(true).allow_ip_name_lookup(true);
+}
+
+fn root(context: &mut WasiCtxBuilder) -> Result<(), RootError> {
+    let opened = context.preopened_dir("/", "/", FsPerms::ReadWrite);
+    opened.map(drop).map_err(|error| RootError { message: format!("{error:#}") })
+}
+
+fn environment(context: &mut WasiCtxBuilder, spec: &GuestSpec) {
+    context.args(&spec.args);
     let mut has_pwd = false;
     for entry in &spec.env {
         let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
@@ -45,6 +90,4 @@ pub(crate) fn context(spec: &GuestSpec, streams: &Streams) -> Result<WasiCtxBuil
         }
         context.initial_cwd(&spec.working_dir);
     }
-    context.preopened_dir("/", "/", FsPerms::ReadWrite).map_err(|error| RootError { message: format!("{error:#}") })?;
-    Ok(context)
 }

@@ -1,11 +1,11 @@
 //! What a compiled file is, and whether guests are given all that it imports.
 
-use wasmtime::component::Component;
+use wasmtime::component::{Component, Linker};
 use wasmtime::{ExternType, Module, Store};
 
 use super::report::{Artifact, CompileError};
-use super::suggest;
-use crate::guest::Prepared;
+use super::{suggest, world};
+use crate::guest::{ComponentState, Prepared};
 
 /// Most names of a list, in a message and in the result: a hostile file has a million.
 const NAMED_IMPORTS: usize = 1000;
@@ -52,25 +52,19 @@ pub(super) fn module(prepared: &Prepared, module: &Module) -> Result<Artifact, C
     Ok(Artifact { kind: "module", world, wasi, imports })
 }
 
-pub(super) fn component(prepared: &Prepared, component: &Component) -> Result<Artifact, CompileError> {
-    let engine = prepared.engine();
+pub(super) fn component(linker: &Linker<ComponentState>, component: &Component) -> Result<Artifact, CompileError> {
+    let engine = linker.engine();
     let types = component.component_type();
     let imports: Vec<&str> = types.imports(engine).map(|(name, _)| name).collect();
     let exports: Vec<&str> = types.exports(engine).map(|(name, _)| name).collect();
     // The error names the import, and what is missing in it.
-    prepared.components.instantiate_pre(component).map_err(|error| {
+    linker.instantiate_pre(component).map_err(|error| {
         let error = format!("{error:#}");
         // The name stands in quotes or backquotes in the engine's text, whose form is its own.
         let hint = imports.iter().filter(|name| error.contains(**name)).find_map(|name| suggest::interface(name));
         CompileError::unknown_import(with_hint(&error, hint))
     })?;
-    let exported = |prefix: &str| exports.iter().any(|name| name.starts_with(prefix));
-    let world = match () {
-        () if exported("wasi:cli/run@") => "command",
-        () if exported("wasi:http/incoming-handler@") || exported("wasi:http/handler@") => "http",
-        () if exports.is_empty() => "library",
-        () => "reactor",
-    };
+    let world = world::of(&exports);
     let uses = |version: &str| imports.iter().chain(&exports).any(|name| name.starts_with("wasi:") && name.contains(version));
     let wasi = match () {
         () if uses("@0.3.") => "p3",

@@ -22,6 +22,7 @@ mod report;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod world;
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -32,11 +33,11 @@ use std::path::Path;
 use std::thread::available_parallelism;
 
 use wasmtime::Module;
-use wasmtime::component::Component;
+use wasmtime::component::{self, Component};
 
 use self::report::{Artifact, CompileError};
 use crate::engine;
-use crate::guest::Prepared;
+use crate::guest::{ComponentState, PrepareError, Prepared, link_components};
 
 /// Bounds of one compilation.
 #[derive(Clone, Copy, Debug)]
@@ -91,8 +92,7 @@ fn compile(input: &Path, output: &Path, limits: CompileLimits) -> Result<Artifac
     if size > limits.memory_bytes {
         return Err(CompileError::memory(limits));
     }
-    let prepared = engine::new().map_err(|error| internal("cannot build the engine", &error))?;
-    let prepared = Prepared::new(prepared).map_err(|error| internal("cannot build the engine", &error))?;
+    let hosts = Hosts::new().map_err(|error| internal("cannot build the engine", &error))?;
     // Reads the cgroup's files, so it comes before the file system is given away.
     let threads = available_parallelism().map_or(1, NonZeroUsize::get).min(THREADS);
     let stacks = u64::try_from(threads * STACK_BYTES).unwrap_or(u64::MAX);
@@ -106,7 +106,7 @@ fn compile(input: &Path, output: &Path, limits: CompileLimits) -> Result<Artifac
     // Everything that looks at the file runs on the pool's threads, which have the large stacks.
     let result = pool.install(|| {
         let wasm = read(source, size, is_text)?;
-        let (artifact, code) = translate(&prepared, &wasm, limits)?;
+        let (artifact, code) = translate(&hosts, &wasm, limits)?;
         target.write_all(&code).map_err(|error| internal("cannot write the output file", &error))?;
         Ok(artifact)
     });
@@ -129,16 +129,28 @@ fn read(mut source: File, size: u64, is_text: bool) -> Result<Vec<u8>, CompileEr
     Ok(wasm)
 }
 
-fn translate(prepared: &Prepared, wasm: &[u8], limits: CompileLimits) -> Result<(Artifact, Vec<u8>), CompileError> {
-    let engine = prepared.engine();
+/// What guests are given: as commands, and as services.
+struct Hosts {
+    commands: Prepared,
+    services: component::Linker<ComponentState>,
+}
+
+impl Hosts {
+    fn new() -> Result<Self, PrepareError> {
+        Ok(Hosts { commands: Prepared::new(engine::new()?)?, services: link_components(&engine::service()?)? })
+    }
+}
+
+fn translate(hosts: &Hosts, wasm: &[u8], limits: CompileLimits) -> Result<(Artifact, Vec<u8>), CompileError> {
     let failed = |error: wasmtime::Error| CompileError::from_wasmtime(&error, limits);
     if wasm.starts_with(MODULE) {
-        let module = Module::from_binary(engine, wasm).map_err(failed)?;
-        let artifact = inspect::module(prepared, &module)?;
+        let module = Module::from_binary(hosts.commands.engine(), wasm).map_err(failed)?;
+        let artifact = inspect::module(&hosts.commands, &module)?;
         Ok((artifact, module.serialize().map_err(failed)?))
     } else if wasm.starts_with(COMPONENT) {
-        let component = Component::from_binary(engine, wasm).map_err(failed)?;
-        let artifact = inspect::component(prepared, &component)?;
+        let linker = if world::is_service(wasm) { &hosts.services } else { &hosts.commands.components };
+        let component = Component::from_binary(linker.engine(), wasm).map_err(failed)?;
+        let artifact = inspect::component(linker, &component)?;
         Ok((artifact, component.serialize().map_err(failed)?))
     } else if wasm.starts_with(b"\0asm") {
         Err(CompileError::invalid("the file is wasm of an unknown version (at offset 4)"))

@@ -8,14 +8,18 @@ use std::os::unix::fs::FileExt;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
 
-use crate::protocol::CodeKind;
+use super::http::Service;
+use super::prepared::PrepareError;
+use crate::protocol::{CodeKind, GuestSpec};
 
 /// Code that can be run.
 pub enum Code {
     /// A core module.
     Module(Module),
-    /// A component.
+    /// A component that is a command.
     Component(Component),
+    /// A component that answers HTTP requests.
+    Service(Box<Service>),
 }
 
 /// The code cannot be used.
@@ -30,6 +34,9 @@ pub enum LoadError {
     /// Compiled by another version, for other settings, for another processor, or as another kind of code.
     #[error("the compiled code does not fit this engine, compile it again: {0}")]
     Mismatch(String),
+    /// The engine of services cannot be built.
+    #[error(transparent)]
+    Service(#[from] PrepareError),
     /// The spec names no kind of code.
     #[error("the guest's spec names no kind of code")]
     NoKind,
@@ -42,7 +49,7 @@ pub enum LoadError {
 ///
 /// # Errors
 /// See [`LoadError`].
-pub fn load(engine: &Engine, kind: CodeKind, descriptor: OwnedFd) -> Result<Code, LoadError> {
+pub fn load(engine: &Engine, spec: &GuestSpec, descriptor: OwnedFd) -> Result<Code, LoadError> {
     let file = File::from(descriptor);
     let mut magic = [0; 4];
     match file.read_exact_at(&mut magic, 0) {
@@ -51,12 +58,17 @@ pub fn load(engine: &Engine, kind: CodeKind, descriptor: OwnedFd) -> Result<Code
         _ => return Err(LoadError::NotCode),
     }
     let mismatch = |error: wasmtime::Error| LoadError::Mismatch(format!("{error:#}"));
-    match kind {
+    match spec.kind() {
         CodeKind::ModuleCommand => {
             // SAFETY: the file is from the cache that only root writes, where files are never changed once named.
             unsafe { Module::deserialize_open_file(engine, file) }.map(Code::Module).map_err(mismatch)
         }
         CodeKind::ComponentCommand => component(engine, &file)?.map(Code::Component).map_err(mismatch),
+        CodeKind::ComponentHttp => {
+            let mut service = Service::new(&spec.http.clone().unwrap_or_default())?;
+            service.component = Some(component(service.engine(), &file)?.map_err(mismatch)?);
+            Ok(Code::Service(Box::new(service)))
+        }
         CodeKind::CodeUnspecified | CodeKind::Init => Err(LoadError::NoKind),
     }
 }

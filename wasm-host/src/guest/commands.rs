@@ -1,6 +1,6 @@
 //! Runs commands: modules with `_start`, components with `wasi:cli/run` of 0.2 or 0.3.
 
-use wasmtime::component::{Component, ResourceTable};
+use wasmtime::component::Component;
 use wasmtime::{Module, Store};
 use wasmtime_wasi::{WasiCtxBuilder, p2, p3};
 
@@ -8,8 +8,10 @@ use super::code::Code;
 use super::growth::Growth;
 use super::offer::{self, Facts};
 use super::outcome::Ending;
+use super::outgoing::Outgoing;
 use super::prepared::{ComponentState, Prepared};
 use super::preview1::ModuleState;
+use crate::protocol::GuestSpec;
 
 /// Threads that may block for a guest: name lookup alone uses them, since file operations run on the guest's own thread.
 const BLOCKING_THREADS: usize = 2;
@@ -26,6 +28,7 @@ pub(super) fn run(
     prepared: &Prepared,
     code: Code,
     mut context: WasiCtxBuilder,
+    spec: &GuestSpec,
     facts: Facts,
     growth: Growth,
     ready: impl FnOnce(),
@@ -47,9 +50,10 @@ pub(super) fn run(
             runtime.block_on(run_module(prepared, &module, state, facts, ready))
         }
         Code::Component(component) => {
-            let state = ComponentState { wasi: context.build(), table: ResourceTable::new(), growth };
+            let state = ComponentState::new(context.build(), Outgoing::new(spec), growth);
             runtime.block_on(run_component(prepared, &component, state, ready))
         }
+        Code::Service(_) => return Ending::NotStarted("a service is no command".to_owned()),
     };
     // A name lookup may still be on its way in a thread; the process does not wait for it.
     runtime.shutdown_background();

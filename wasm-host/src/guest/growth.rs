@@ -10,6 +10,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prost::Message;
 use rustix::io::Errno;
@@ -25,6 +26,14 @@ pub(super) struct OutOfMemory {
     to: usize,
 }
 
+/// An instance has outgrown what its handler gives it.
+#[derive(Debug, thiserror::Error)]
+#[error("the instance would grow to {to} bytes of memory; its handler allows {most} (max_instance_memory)")]
+pub(super) struct TooLarge {
+    to: usize,
+    most: usize,
+}
+
 /// Watches memories and tables grow.
 #[derive(Debug, Default)]
 pub(crate) struct Growth {
@@ -33,21 +42,80 @@ pub(crate) struct Growth {
     usage: GuestUsage,
     /// Where the sizes are told; `None`: nowhere.
     file: Option<Arc<OwnedFd>>,
+    /// Sizes of all instances of a process, to which these are added.
+    sum: Option<Arc<Sum>>,
+    /// Bytes of memory beyond which an instance may not grow.
+    most: Option<usize>,
+}
+
+/// Sizes of several instances together.
+#[derive(Debug, Default)]
+pub(super) struct Sum {
+    memory_bytes: AtomicU64,
+    table_elements: AtomicU64,
+}
+
+/// Tells a [`Sum`] in the guest's outcome file.
+pub(super) struct Told {
+    sum: Arc<Sum>,
+    file: Arc<OwnedFd>,
+    last: Option<GuestUsage>,
+}
+
+impl Told {
+    pub(super) fn new(sum: Arc<Sum>, file: Arc<OwnedFd>) -> Self {
+        Told { sum, file, last: None }
+    }
+
+    /// Writes the sizes, if they are others than before.
+    pub(super) fn tell(&mut self) {
+        let memory_bytes = Some(self.sum.memory_bytes.load(Ordering::Relaxed));
+        let table_elements = Some(self.sum.table_elements.load(Ordering::Relaxed));
+        let usage = GuestUsage { memory_bytes, table_elements };
+        if self.last.replace(usage) != Some(usage) {
+            write(&self.file, usage);
+        }
+    }
+}
+
+fn write(file: &OwnedFd, usage: GuestUsage) {
+    let running = Outcome { usage: Some(usage), ..Outcome::default() };
+    // A size that cannot be told is a gap in a graph.
+    let _ = rustix::io::pwrite(file, &running.encode_to_vec(), 0);
 }
 
 impl Growth {
     /// Tells sizes in the guest's outcome file.
     pub(super) fn told_in(outcome: Arc<OwnedFd>) -> Self {
-        Self { file: Some(outcome), ..Self::default() }
+        let mut growth = Self::default();
+        growth.file = Some(outcome);
+        growth
+    }
+
+    /// Of one instance of several, which may have `most` bytes of memory.
+    pub(super) fn added_to(sum: Arc<Sum>, most: Option<usize>) -> Self {
+        let mut growth = Self::default();
+        (growth.sum, growth.most) = (Some(sum), most);
+        growth
     }
 
     fn memory(&mut self, change: impl FnOnce(u64) -> u64) {
-        self.usage.memory_bytes = Some(change(self.usage.memory_bytes.unwrap_or(0)));
+        let before = self.usage.memory_bytes.unwrap_or(0);
+        let after = change(before);
+        self.usage.memory_bytes = Some(after);
+        if let Some(sum) = &self.sum {
+            sum.memory_bytes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        }
         self.tell();
     }
 
     fn table(&mut self, change: impl FnOnce(u64) -> u64) {
-        self.usage.table_elements = Some(change(self.usage.table_elements.unwrap_or(0)));
+        let before = self.usage.table_elements.unwrap_or(0);
+        let after = change(before);
+        self.usage.table_elements = Some(after);
+        if let Some(sum) = &self.sum {
+            sum.table_elements.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        }
         self.tell();
     }
 
@@ -56,9 +124,16 @@ impl Growth {
         // Both are there from the first time on, so that each message is as long as the one before.
         self.usage.memory_bytes.get_or_insert(0);
         self.usage.table_elements.get_or_insert(0);
-        let running = Outcome { usage: Some(self.usage), ..Outcome::default() };
-        // A size that cannot be told is a gap in a graph.
-        let _ = rustix::io::pwrite(file, &running.encode_to_vec(), 0);
+        write(file, self.usage);
+    }
+}
+
+impl Drop for Growth {
+    fn drop(&mut self) {
+        if self.sum.is_some() {
+            self.memory(|_| 0);
+            self.table(|_| 0);
+        }
     }
 }
 
@@ -68,6 +143,11 @@ fn grown(from: usize, to: usize) -> u64 {
 
 impl ResourceLimiter for Growth {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if let Some(most) = self.most
+            && desired > most
+        {
+            return Err(TooLarge { to: desired, most }.into());
+        }
         self.last = (current, desired);
         self.memory(|bytes| bytes.saturating_add(grown(current, desired)));
         Ok(true)

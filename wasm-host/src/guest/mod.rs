@@ -7,9 +7,11 @@ mod code;
 mod commands;
 mod descriptors;
 mod growth;
+mod http;
 mod lookup;
 mod offer;
 mod outcome;
+mod outgoing;
 mod paths;
 mod prepared;
 mod preview1;
@@ -27,6 +29,7 @@ use self::growth::Growth;
 use self::offer::Facts;
 use self::outcome::Ending;
 pub use self::outcome::refuse;
+pub(crate) use self::prepared::{ComponentState, link_components};
 pub use self::prepared::{PrepareError, Prepared};
 use crate::protocol::GuestSpec;
 use crate::stdio::{Descriptors, Streams};
@@ -66,9 +69,12 @@ pub fn run(prepared: &Prepared, spec: &GuestSpec, code: Code, io: GuestIo, ready
     // A panic is a bug of the host; it ends this guest with a reason, and its log is still completed.
     let outcome = Arc::new(outcome);
     let growth = Growth::told_in(Arc::clone(&outcome));
-    let ending = catch_unwind(AssertUnwindSafe(|| match wasi::context(spec, &streams) {
-        Ok(context) => commands::run(prepared, code, context, Facts::new(spec, &streams), growth, ready),
-        Err(error) => Ending::NotStarted(error.to_string()),
+    let ending = catch_unwind(AssertUnwindSafe(|| match code {
+        Code::Service(service) => http::serve(*service, spec, &streams, Arc::clone(&outcome), ready),
+        code => match wasi::context(spec, &streams) {
+            Ok(context) => commands::run(prepared, code, context, spec, Facts::new(spec, &streams), growth, ready),
+            Err(error) => Ending::NotStarted(error.to_string()),
+        },
     }))
     .unwrap_or_else(|_| Ending::Failed("the host of the guest panicked".to_owned()));
     ending.report(spec, &streams.reports());

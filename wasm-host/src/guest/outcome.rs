@@ -113,6 +113,11 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// Why a call of a guest failed that is one of many in its process, for its log.
+pub(super) fn failure(error: &wasmtime::Error) -> String {
+    bounded(&trap_report(error)).to_owned()
+}
+
 fn write_outcome(file: &OwnedFd, outcome: &Outcome) {
     // Without an outcome the supervisor goes by the wait status, which says the exit code too.
     if let Ok(file) = file.try_clone().map(std::fs::File::from) {

@@ -45,7 +45,7 @@ fn becomes_a_guest_process_where_a_test_asks_for_one() {
     let spec = GuestSpec::decode(fs::read(directory.join("spec")).unwrap().as_slice()).unwrap();
     let prepared = Prepared::new(engine::new().unwrap()).unwrap();
     let outcome: OwnedFd = File::create(directory.join("outcome")).unwrap().into();
-    let status = match load(prepared.engine(), spec.kind(), File::open(directory.join("code")).unwrap().into()) {
+    let status = match load(prepared.engine(), &spec, File::open(directory.join("code")).unwrap().into()) {
         Err(error) => refuse(&outcome, &error.to_string()),
         Ok(code) => {
             let io = GuestIo {

@@ -7,6 +7,7 @@ pub mod cri_log;
 
 mod control;
 mod input;
+mod lines;
 mod output;
 mod raw;
 mod tap;
@@ -18,6 +19,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 pub(crate) use input::Input;
+pub(crate) use lines::Lines;
 use output::Broken;
 pub(crate) use output::Output;
 
@@ -68,7 +70,10 @@ impl Streams {
             let master = master.map(Arc::new);
             let waited_for = control.as_ref().filter(|_| master.is_some()).map(|control| control.try_clone());
             let log: &'static CriLog = Box::leak(Box::new(CriLog::new(log, control, master.clone())));
-            terminate::complete_on_sigterm(log).map_err(StreamsError::Sigterm)?;
+            // A service has a handler of its own, which ends it in its own time.
+            if spec.kind() != CodeKind::ComponentHttp {
+                terminate::complete_on_sigterm(log).map_err(StreamsError::Sigterm)?;
+            }
             if let Some(master) = master {
                 let waited_for = waited_for.transpose().map_err(StreamsError::Terminal)?;
                 let terminal = Terminal::serve(master, stdin.take(), spec.stdin_once, log, waited_for);

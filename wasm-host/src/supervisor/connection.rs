@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::SocketFlags;
 
 use super::{Source, Supervisor};
-use crate::engine;
 use crate::protocol::{self, Failure, PROTOCOL, Reply, Request, Stopping, Welcome, reply, request};
 
 /// One daemon, and during an upgrade a second. More is somebody else's mistake.
@@ -48,7 +47,7 @@ impl Supervisor {
             Some(request::Body::Hello(_)) => Some(reply::Body::Welcome(Welcome {
                 protocol: PROTOCOL,
                 pid: rustix::process::getpid().as_raw_nonzero().get(),
-                engine_fingerprint: engine::fingerprint(self.prepared.engine()),
+                engine_fingerprint: self.fingerprint.clone(),
                 guests: u32::try_from(self.guests.len()).unwrap_or(u32::MAX),
                 build: self.build.clone(),
             })),

@@ -188,7 +188,7 @@ impl Child {
         }
         // Before the jail: wasmtime opens a component's code by its path in /proc.
         let Some(code) = self.descriptors.code else { return refuse("no compiled code came along".to_owned(), 0) };
-        let code = match guest::load(supervisor.prepared.engine(), spec.kind(), code) {
+        let code = match guest::load(supervisor.prepared.engine(), &spec, code) {
             Ok(code) => code,
             Err(error) => return refuse(chain(&error), 0),
         };

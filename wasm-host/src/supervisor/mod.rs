@@ -100,6 +100,8 @@ struct Supervisor {
     guests: HashMap<u64, Guest>,
     next_key: u64,
     kernel_log: KernelLog,
+    /// Of the engines, for the daemon.
+    fingerprint: String,
     /// Taken at the start: an upgrade replaces the file.
     build: String,
     stopping: bool,

@@ -58,6 +58,7 @@ pub(super) fn prepare(options: &Options) -> Result<Supervisor, SupervisorError> 
     let failed = |step: &'static str| move |error: rustix::io::Errno| system(step)(error.into());
     std::fs::create_dir_all(&options.guests).map_err(system("making the guests' directory"))?;
     let prepared = Prepared::new(engine::new()?)?;
+    let fingerprint = engine::fingerprint(prepared.engine(), &engine::service()?);
     let null =
         rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(failed("opening /dev/null"))?;
     let filter = Filter::compile()?;
@@ -84,6 +85,7 @@ pub(super) fn prepare(options: &Options) -> Result<Supervisor, SupervisorError> 
         guests: HashMap::new(),
         next_key: 0,
         kernel_log,
+        fingerprint,
         build,
         stopping: false,
     })
