@@ -100,14 +100,14 @@ fn address(place: &'static str, value: &str) -> Result<SocketAddr, AddressError>
     address.ok_or_else(|| AddressError { place, value: value.to_owned() })
 }
 
-/// As many as the container may keep busy; 0: as the node has processors.
+/// As many as the container may keep busy, but two, so that one may wait for a disk; 0: as the node has processors.
 fn threads(resources: &Resources) -> u32 {
     if resources.cpu_quota <= 0 || resources.cpu_period <= 0 {
         return 0;
     }
     let wanted = u64::try_from(resources.cpu_quota).unwrap_or(0).div_ceil(u64::try_from(resources.cpu_period).unwrap_or(1));
     let there = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    u32::try_from(wanted).unwrap_or(u32::MAX).min(u32::try_from(there).unwrap_or(u32::MAX))
+    u32::try_from(wanted).unwrap_or(u32::MAX).min(u32::try_from(there).unwrap_or(u32::MAX)).max(2)
 }
 
 #[cfg(test)]
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn threads_are_as_many_as_the_quota_keeps_busy() {
         let quota = |cpu_quota| threads(&Resources { cpu_quota, cpu_period: 100_000, ..Resources::default() });
-        assert_eq!((quota(0), quota(-1), quota(10_000), quota(100_000)), (0, 0, 1, 1));
-        assert!(quota(i64::MAX) >= 1);
+        assert_eq!((quota(0), quota(-1), quota(10_000), quota(100_000)), (0, 0, 2, 2));
+        assert!(quota(i64::MAX) >= 2);
     }
 }

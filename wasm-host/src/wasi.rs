@@ -50,12 +50,13 @@ impl Needs {
     }
 }
 
-/// The WASI context of one of several instances in a process. File operations have threads of their own, so that a disk that
-/// does not answer stops nobody else.
+/// The WASI context of one of several instances in a process. File operations block a thread of theirs, as in commands: to hand
+/// each to a pool of threads costs more than it takes.
 pub(crate) fn of_instance(spec: &GuestSpec, needs: Needs, outputs: [Lines; 2]) -> wasmtime::Result<WasiCtx> {
     let mut context = WasiCtxBuilder::new();
     let [stdout, stderr] = outputs;
-    context.stdout(stdout).stderr(stderr);
+    // Before the directory, which remembers it.
+    context.stdout(stdout).stderr(stderr).allow_blocking_current_thread(true);
     if needs.environment {
         environment(&mut context, spec);
     }
