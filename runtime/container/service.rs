@@ -16,6 +16,8 @@ const PORTS: &str = "io.kubernetes.container.ports";
 /// The variable of the container's environment that says where its service listens.
 const ADDRESS: &str = "CRI_WASM_HTTP_ADDR";
 
+const OPTION: &str = "the handler's http_address";
+
 /// The port where nobody says another.
 const PORT: u16 = 8080;
 
@@ -74,7 +76,7 @@ pub fn http(
     let address = match (asked.filter(|address| !address.is_empty()), handler.http_address.as_str()) {
         (Some(asked), _) => address("the environment variable CRI_WASM_HTTP_ADDR", asked)?,
         (None, "") => everywhere(declared_ports(container, sandbox).first().map_or(PORT, |declared| declared.port)),
-        (None, option) => address("the handler's http_address", option)?,
+        (None, option) => address(OPTION, option)?,
     };
     Ok(HttpService {
         addresses: vec![address.to_string()],
@@ -88,6 +90,14 @@ pub fn http(
         access_log: handler.http_access_log,
         threads: threads(resources),
     })
+}
+
+/// Whether the `http_address` of a handler can be understood; an empty one says nothing.
+///
+/// # Errors
+/// It cannot.
+pub fn check_address(option: &str) -> Result<(), AddressError> {
+    if option.is_empty() { Ok(()) } else { address(OPTION, option).map(drop) }
 }
 
 fn everywhere(port: u16) -> SocketAddr {

@@ -159,7 +159,7 @@ impl Instances {
 
     async fn make(&self) -> wasmtime::Result<Instance> {
         let outputs = [&self.stdout, &self.stderr].map(|output| Lines::new(output.clone()));
-        let wasi = wasi::of_instance(&self.spec, self.needs, outputs)?;
+        let wasi = wasi::of_instance(&self.spec, self.needs, outputs, self.outgoing.allowed())?;
         let growth = Growth::added_to(Arc::clone(&self.sum), self.max_memory);
         let mut store = Store::new(&self.engine, ComponentState::new(wasi, self.outgoing.clone(), growth));
         store.limiter(|state| &mut state.growth);
@@ -198,6 +198,7 @@ impl Instances {
 
 impl Instance {
     async fn answer(&mut self, request: Request, head: Head) -> wasmtime::Result<()> {
+        self.store.data_mut().outgoing.belong_to(request.headers());
         match &self.proxy {
             Proxy::P2(proxy) => {
                 let (request, out) = {
