@@ -12,8 +12,8 @@ use wiggle::GuestMemory;
 
 use super::sockets::{Entry, Sockets, Table};
 use crate::guest::commands::CALL_BYTES;
-use crate::guest::growth::Growth;
 use crate::guest::errno::{EIO, ENOTDIR, EPERM};
+use crate::guest::growth::Growth;
 use crate::guest::lookup;
 use crate::guest::paths;
 

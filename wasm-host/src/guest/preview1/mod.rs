@@ -19,8 +19,8 @@ use wasmtime_wasi::p1::{self, wasi_snapshot_preview1};
 use wiggle::GuestMemory;
 
 pub(crate) use self::calls::ModuleState;
-pub(super) use self::sockets::{Sockets, link as link_sockets};
 use self::calls::{Place, TEXT, now, opened, parts, read_link, with_paths};
+pub(super) use self::sockets::{Sockets, link as link_sockets};
 use super::errno::EPERM;
 
 /// Flag of a lookup: a symbolic link at the end of the path is followed.

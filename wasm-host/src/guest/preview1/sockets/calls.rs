@@ -131,33 +131,27 @@ fn link_both(linker: &mut Linker<ModuleState>) -> wasmtime::Result<()> {
         let (memory, state) = parts(&mut guest)?;
         match table(&mut state.table)?.get(fd) {
             Some(Entry::Socket(socket)) if socket.listens() => write(memory, result, &[NO_DIRECTORY]).map(|()| SUCCESS),
-            Some(Entry::File(file)) => {
-                wasi::fd_prestat_get(&mut state.wasi, &mut GuestMemory::Unshared(memory), *file, result)
-            }
+            Some(Entry::File(file)) => wasi::fd_prestat_get(&mut state.wasi, &mut GuestMemory::Unshared(memory), *file, result),
             _ => Ok(EBADF),
         }
     })?;
-    linker.func_wrap_async(
-        SNAPSHOT,
-        "fd_read",
-        |mut guest: Guest<'_>, (fd, vectors, count, result): (i32, i32, i32, i32)| {
-            Box::new(async move {
-                let (memory, state) = parts(&mut guest)?;
-                match table(&mut state.table)?.get(fd) {
-                    Some(Entry::Socket(socket)) => {
-                        let vectors = abi::vectors(memory, vectors, count)?;
-                        let received = socket.receive(memory, &vectors, RecvFlags::empty());
-                        told(memory, result, received.map(counted))
-                    }
-                    Some(Entry::File(file)) => {
-                        let (wasi, memory) = (&mut state.wasi, &mut GuestMemory::Unshared(memory));
-                        wasi::fd_read(wasi, memory, *file, vectors, count, result).await
-                    }
-                    None => Ok(EBADF),
+    linker.func_wrap_async(SNAPSHOT, "fd_read", |mut guest: Guest<'_>, (fd, vectors, count, result): (i32, i32, i32, i32)| {
+        Box::new(async move {
+            let (memory, state) = parts(&mut guest)?;
+            match table(&mut state.table)?.get(fd) {
+                Some(Entry::Socket(socket)) => {
+                    let vectors = abi::vectors(memory, vectors, count)?;
+                    let received = socket.receive(memory, &vectors, RecvFlags::empty());
+                    told(memory, result, received.map(counted))
                 }
-            })
-        },
-    )?;
+                Some(Entry::File(file)) => {
+                    let (wasi, memory) = (&mut state.wasi, &mut GuestMemory::Unshared(memory));
+                    wasi::fd_read(wasi, memory, *file, vectors, count, result).await
+                }
+                None => Ok(EBADF),
+            }
+        })
+    })?;
     linker.func_wrap_async(
         SNAPSHOT,
         "fd_write",

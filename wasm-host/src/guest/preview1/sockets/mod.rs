@@ -78,9 +78,7 @@ impl Sockets {
 
     /// Tells the guest of them as systemd does, where the pod does not say otherwise.
     pub(in crate::guest) fn announce(&self, spec: &GuestSpec, context: &mut WasiCtxBuilder) {
-        for (variable, value) in
-            [("LISTEN_FDS", self.listening.len().to_string()), ("LISTEN_FDNAMES", self.names.join(":"))]
-        {
+        for (variable, value) in [("LISTEN_FDS", self.listening.len().to_string()), ("LISTEN_FDNAMES", self.names.join(":"))] {
             let is_said = |entry: &String| entry.strip_prefix(variable).is_some_and(|rest| rest.starts_with('='));
             if !spec.env.iter().any(is_said) {
                 context.env(variable, value);

@@ -115,7 +115,10 @@ mod tests {
     fn sockets_come_before_the_root_and_new_descriptors_are_the_lowest_free() {
         let mut table = table();
         assert_eq!(names(&table), ["0", "1", "2", "socket", "socket", "3"]);
-        assert_eq!((table.file(5, 57), table.file(3, 57), table.file(6, 57), table.file(-1, 57)), (Ok(3), Err(57), Err(8), Err(8)));
+        assert_eq!(
+            (table.file(5, 57), table.file(3, 57), table.file(6, 57), table.file(-1, 57)),
+            (Ok(3), Err(57), Err(8), Err(8))
+        );
         assert_eq!(table.insert(Entry::File(4)), 6);
         assert!(matches!(table.remove(3), Some(Entry::Socket(_))));
         assert!(matches!(table.remove(0), Some(Entry::File(0))));
