@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::net::sockopt;
 use serde_json::json;
 
-use crate::harness::guests::{ACCEPT, Guest, HTTP_GO, NET};
+use crate::harness::guests::{ACCEPT, Guest, HTTP_GO, NET, TOOLBOX};
 use crate::harness::image::digest;
 use crate::harness::{Node, Options, Pod, cri, netns, until};
 use crate::network::{bridged, pod_config};
@@ -168,6 +168,37 @@ fn a_guest_is_told_of_its_sockets_and_finds_its_files_beside_them() {
     sibling.annotations.insert("io.kubernetes.container.restartCount".into(), "0".into());
     assert!(node.run(&other, &sibling).log.stdout().starts_with("LISTEN_FDS=?\n"));
     node.finish();
+}
+
+/// A shell that works with files in every way, and tells what it finds.
+const FILES: &str = "set -e
+mkdir -p /tmp/d/e; cd /tmp/d; echo one >f; ln -s f relative; ln f hard
+cat /data/absolute relative; readlink /data/absolute relative; echo two >>/data/absolute; cat hard
+mv f e/g; ls . e; cat e/g | while read -r line; do echo \"read $line\"; done; wc -c <e/g
+touch -d @5 e/g; stat -c %Y e/g; head -c 3 /dev/zero | od -An -tx1; cp -r e copy; rm -r e; ls; rm hard; rmdir copy || echo not empty
+cat missing || echo missing; cd /; exec 5>/tmp/five; echo to five >&5; exec 6>&5; echo to six >&6; exec 5>&-; cat /tmp/five";
+
+#[test]
+fn files_are_the_same_beside_sockets_and_the_shell_takes_a_connection() {
+    let Some(node) = node("", TOOLBOX) else { return };
+    let pod = node.pod("shells");
+    let volume = node.place.directory("volume");
+    std::os::unix::fs::symlink("/tmp/d/f", volume.join("absolute")).unwrap();
+    let mounts =
+        vec![cri::Mount { host_path: volume.display().to_string(), container_path: "/data".into(), ..Default::default() }];
+    let shell = |name| cri::ContainerConfig { mounts: mounts.clone(), ..TOOLBOX.container(name, &["sh", "-c", FILES]) };
+    let without = node.run(&pod, &shell("without"));
+    let with = node.run(&pod, &declaring(shell("with"), TWO));
+    assert_eq!(without.status.exit_code, 0, "{} {}", without.log.stdout(), without.log.stderr());
+    assert_eq!((with.status.exit_code, with.log.stdout()), (0, without.log.stdout()), "{}", with.log.stderr());
+    assert_eq!(with.log.stderr(), without.log.stderr());
+    let script = "echo ready; echo from the shell | nc -l; echo done";
+    let id = node.launch(&pod, &declaring(TOOLBOX.container("nc", &["sh", "-c", script]), TWO));
+    let server = Server { node, pod, id };
+    server.says("ready\n");
+    assert_eq!(exchange(server.local(8000), b"from a client\n"), b"from the shell\n");
+    assert_eq!(server.node.wait_exit(&server.id).log.stdout(), "ready\nfrom a client\ndone\n");
+    server.finish();
 }
 
 #[test]

@@ -167,3 +167,71 @@ fn retried(mut call: impl FnMut() -> rustix::io::Result<usize>) -> Errors<usize>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::guest::errno::{EAGAIN, ENOTCONN};
+
+    const NOTHING: RecvFlags = RecvFlags::empty();
+
+    /// A listener, the far end of a connection, and this one.
+    fn connected() -> (Socket, TcpStream, Socket) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let listener = Socket::listening(listener.into());
+        let near = listener.accept(0).unwrap();
+        (listener, far, near)
+    }
+
+    #[test]
+    fn pieces_are_filled_in_their_order_also_where_they_overlap() {
+        let (_, mut far, near) = connected();
+        let mut memory = vec![b'.'; 8];
+        far.write_all(b"abcdefgh").unwrap();
+        assert_eq!(near.receive(&mut memory, &[0..2, 1..3, 6..8], RecvFlags::WAITALL), Ok(6));
+        assert_eq!(memory, b"acd...ef");
+        // More room is asked for than there is memory.
+        let whole = vec![0..8; 1024];
+        assert_eq!(near.receive(&mut memory, &whole, NOTHING), Ok(2));
+        assert_eq!(&memory[..2], b"gh");
+        assert_eq!(near.receive(&mut memory, &[], NOTHING), Ok(0));
+        assert_eq!(near.send(&memory, &[0..1, 0..2, 1..2]), Ok(4));
+        let mut received = [0; 4];
+        far.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"gghh");
+    }
+
+    #[test]
+    fn a_listener_waits_until_it_is_asked_for_its_flags() {
+        let (mut listener, _far, near) = connected();
+        assert_eq!(listener.blocking, Blocking::Unasked);
+        assert_eq!(listener.status().unwrap()[2], 4);
+        assert_eq!(listener.accept(0).err(), Some(EAGAIN));
+        listener.set_flags(0).unwrap();
+        assert_eq!((listener.blocking, listener.status().unwrap()[2]), (Blocking::Yes, 0));
+        assert_eq!(near.accept(0).err(), Some(EINVAL));
+        assert_eq!(listener.receive(&mut [0], &[0..1], NOTHING), Err(ENOTCONN));
+        assert_eq!((listener.accept(1).err(), listener.set_flags(-1).err()), (Some(EINVAL), Some(EINVAL)));
+    }
+
+    #[test]
+    fn one_that_does_not_block_takes_what_there_is_room_for() {
+        let (_, far, mut near) = connected();
+        near.set_flags(4).unwrap();
+        assert_eq!(near.receive(&mut [0], &[0..1], RecvFlags::WAITALL), Err(EAGAIN));
+        let memory = vec![7; 1 << 20];
+        let mut sum = 0;
+        let error = loop {
+            match near.send(&memory, &[0..1 << 20, 0..1 << 20]) {
+                Ok(count) => sum += count,
+                Err(error) => break error,
+            }
+        };
+        assert!(error == EAGAIN && sum > 0, "{error} after {sum}");
+        drop(far);
+    }
+}
