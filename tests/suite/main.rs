@@ -20,6 +20,7 @@ mod names;
 mod network;
 mod network_failures;
 mod port_forward;
+mod preview1_http;
 mod preview1_sockets;
 mod sandbox;
 
