@@ -66,7 +66,15 @@ pub fn load(engine: &Engine, spec: &GuestSpec, descriptor: OwnedFd) -> Result<Co
         CodeKind::ComponentCommand => component(engine, &file)?.map(Code::Component).map_err(mismatch),
         CodeKind::ComponentHttp => {
             let mut service = Service::new(&spec.http.clone().unwrap_or_default())?;
-            service.component = Some(component(service.engine(), &file)?.map_err(mismatch)?);
+            let loaded = match component(service.engine(), &file)? {
+                Ok(component) => component,
+                // It may be larger than what a pool has for each.
+                Err(_) => {
+                    service = Service::without_pool()?;
+                    component(service.engine(), &file)?.map_err(mismatch)?
+                }
+            };
+            service.component = Some(loaded);
             Ok(Code::Service(Box::new(service)))
         }
         CodeKind::CodeUnspecified | CodeKind::Init => Err(LoadError::NoKind),
