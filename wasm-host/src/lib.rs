@@ -15,6 +15,7 @@ pub mod compile;
 pub mod engine;
 #[allow(unsafe_code, reason = "loads compiled code from the daemon's own cache; signal handler")]
 pub mod guest;
+mod interfaces;
 pub mod jail;
 #[allow(unsafe_code, reason = "signal handler that keeps an unfinished line of output")]
 mod stdio;

@@ -11,7 +11,9 @@ use super::outcome::Ending;
 use super::outgoing::Outgoing;
 use super::prepared::{ComponentState, Prepared};
 use super::preview1::ModuleState;
+use crate::interfaces::Interfaces;
 use crate::protocol::GuestSpec;
+use crate::stdio::Streams;
 
 /// Threads that may block for a guest: name lookup alone uses them, since file operations run on the guest's own thread.
 const BLOCKING_THREADS: usize = 2;
@@ -29,6 +31,7 @@ pub(super) fn run(
     code: Code,
     mut context: WasiCtxBuilder,
     spec: &GuestSpec,
+    streams: &Streams,
     facts: Facts,
     growth: Growth,
     ready: impl FnOnce(),
@@ -50,7 +53,11 @@ pub(super) fn run(
             runtime.block_on(run_module(prepared, &module, state, facts, ready))
         }
         Code::Component(component) => {
-            let state = ComponentState::new(context.build(), Outgoing::new(spec), growth);
+            let interfaces = match Interfaces::of(&component, spec, streams) {
+                Ok(interfaces) => interfaces,
+                Err(error) => return Ending::NotStarted(error.to_string()),
+            };
+            let state = ComponentState::new(context.build(), Outgoing::new(spec), interfaces, growth);
             runtime.block_on(run_component(prepared, &component, state, ready))
         }
         Code::Service(_) => return Ending::NotStarted("a service is no command".to_owned()),

@@ -6,7 +6,7 @@
 
 mod body;
 mod error;
-mod roots;
+pub(crate) mod roots;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
