@@ -115,6 +115,10 @@ section! {
         pub http_instance_idle_seconds: u64 = 10,
         /// Whether each request is a line of the container's log.
         pub http_access_log: bool = false,
+        /// What programs may not import: packages (`wasi:sockets`), interfaces (`wasi:http/outgoing-handler`), with or without
+        /// a version, and modules or functions of core modules (`wasi_snapshot_preview1.sock_accept`). A program that does is
+        /// refused when its container is created, and so is its exec.
+        pub forbidden_interfaces: Vec<String> = Vec::new(),
     }
 }
 
