@@ -39,6 +39,7 @@ mod systemd;
 mod user;
 mod userns;
 mod wasi;
+mod web;
 
 mod image_volumes;
 mod images;
