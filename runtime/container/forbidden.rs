@@ -66,7 +66,8 @@ mod tests {
             ("wasi_snapshot_preview1", Some(module[0])),
             ("wasi_snapshot_preview1.sock", None),
         ] {
-            let handler = Handler { forbidden_interfaces: vec!["other:package".to_owned(), entry.to_owned()], ..Handler::default() };
+            let handler =
+                Handler { forbidden_interfaces: vec!["other:package".to_owned(), entry.to_owned()], ..Handler::default() };
             let imports = component.into_iter().chain(module).map(str::to_owned).collect();
             let report = CodeReport { kind: "component".into(), world: "command".into(), wasi: "p2".into(), imports };
             let found = check(&report, "wasm", &handler).err().map(|refused| refused.import);

@@ -18,8 +18,8 @@ use wasm_host::protocol::{CodeKind, DescriptorKind, ExitRecord, GuestSpec, PidNa
 
 use crate::cgroup::CgroupError;
 use crate::container::entrypoint::EntrypointError;
-use crate::container::launch::{code_kind, set_oom_score};
 use crate::container::forbidden::{self, Forbidden};
+use crate::container::launch::{code_kind, set_oom_score};
 use crate::container::{Container, ContainerState, spec};
 use crate::host::{Host, HostError, Process};
 use crate::pinned::{self, PinError};

@@ -32,7 +32,6 @@ pub(super) fn run(
     mut context: WasiCtxBuilder,
     spec: &GuestSpec,
     streams: &Streams,
-    facts: Facts,
     growth: Growth,
     ready: impl FnOnce(),
 ) -> Ending {
@@ -50,7 +49,7 @@ pub(super) fn run(
     let ending = match code {
         Code::Module(module) => {
             let state = ModuleState::new(context.build_p1(), growth);
-            runtime.block_on(run_module(prepared, &module, state, facts, ready))
+            runtime.block_on(run_module(prepared, &module, state, Facts::new(spec, streams), ready))
         }
         Code::Component(component) => {
             let interfaces = match Interfaces::of(&component, spec, streams) {
