@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use super::{Config, ConfigError};
 use crate::cgroup::{CgroupPath, unit};
-use crate::container::forbidden::is_name;
 
 /// Values of the command line, which go before those of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -119,9 +118,10 @@ fn check(config: &Config, origin: &str) -> Result<(), ConfigError> {
     if config.handlers.is_empty() {
         return refuse("handlers", &"", "at least one handler is needed, such as [handlers.\"\"]");
     }
-    let mut forbidden = config.handlers.values().flat_map(|handler| &handler.forbidden_interfaces);
-    if let Some(entry) = forbidden.find(|entry| !is_name(entry)) {
-        return refuse("forbidden_interfaces", entry, "it is no name of an interface or a package, such as \"wasi:sockets\"");
+    for handler in config.handlers.values() {
+        if let Err((key, value, reason)) = handler.check() {
+            return refuse(key, &value, &reason);
+        }
     }
     if !["auto", "cgroupfs", "systemd"].contains(&config.cgroup.driver.as_str()) {
         return refuse("cgroup.driver", &config.cgroup.driver, "the driver is \"auto\", \"cgroupfs\" or \"systemd\"");

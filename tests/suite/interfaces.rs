@@ -320,6 +320,22 @@ fn a_bucket_may_be_in_a_redis_server_that_the_pods_network_reaches() {
 }
 
 #[test]
+fn a_redis_server_that_the_egress_list_does_not_have_is_not_asked() {
+    let config = "[handlers.\"\"]\negress = [\"192.0.2.0/24\", \"localhost\"]\n";
+    let Some(node) = Node::with_options(&Options { config, ..Default::default() }, &[INTERFACES]) else { return };
+    let pod = node.pod("web");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("redis://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let config = with_env(INTERFACES.container("main", &words("kv default get a")), &[("CRI_WASM_KEYVALUE_DEFAULT", &url)]);
+    let ended = node.run(&pod, &config);
+    assert_eq!(ended.status.exit_code, 1);
+    assert!(ended.log.stderr().contains("the egress list of the pod or its handler does not have it"), "{}", ended.log.stderr());
+    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    node.finish();
+}
+
+#[test]
 fn a_setting_that_cannot_be_understood_keeps_the_container_from_starting() {
     let Some(node) = Node::with(&[INTERFACES, PROBE]) else { return };
     let pod = node.pod("web");

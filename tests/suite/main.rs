@@ -41,6 +41,7 @@ mod user;
 mod userns;
 mod wasi;
 mod web;
+mod web_outgoing;
 
 mod image_volumes;
 mod images;

@@ -21,6 +21,7 @@ use self::config::Config;
 use self::keyvalue::Buckets;
 use self::logging::Logger;
 use self::tls::Trust;
+use crate::egress::Allowed;
 use crate::guest::{ComponentState, roots};
 use crate::protocol::GuestSpec;
 use crate::stdio::Streams;
@@ -71,7 +72,7 @@ impl Interfaces {
         let trust = Arc::new(Trust::new(roots::Named::of(&spec.env)));
         let shared = Shared {
             config: Config::of(&spec.env),
-            buckets: Buckets::of(&spec.env, &trust)?,
+            buckets: Buckets::of(&spec.env, &trust, &Allowed::of(&spec.egress))?,
             logger: Logger::of(&spec.env, streams)?,
         };
         Ok(Self { shared: Some(Arc::new(shared)), tls: tls::context(Some(Arc::clone(&trust))), trust: Some(trust) })

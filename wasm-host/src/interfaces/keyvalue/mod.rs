@@ -26,6 +26,7 @@ use self::memory::Memory;
 use self::redis::Redis;
 use super::tls::Trust;
 use super::{SettingError, View};
+use crate::egress::Allowed;
 use crate::guest::ComponentState;
 
 /// Variables that say where a bucket is.
@@ -220,12 +221,12 @@ fn incremented(value: Option<&[u8]>, delta: i64) -> Result<i64, Failure> {
 pub(super) struct Buckets(BTreeMap<String, Arc<Store>>);
 
 impl Buckets {
-    pub(super) fn of(env: &[String], trust: &Arc<Trust>) -> Result<Self, SettingError> {
+    pub(super) fn of(env: &[String], trust: &Arc<Trust>, allowed: &Allowed) -> Result<Self, SettingError> {
         let mut buckets = BTreeMap::new();
         for (name, value) in env.iter().filter_map(|entry| entry.strip_prefix(VARIABLES)?.split_once('=')) {
             let refused =
                 |reason: String| SettingError { variable: format!("{VARIABLES}{name}"), value: without_password(value), reason };
-            let store = place(value, trust).map_err(refused)?;
+            let store = place(value, trust, allowed).map_err(refused)?;
             if buckets.insert(normal(name), Arc::new(store)).is_some() {
                 return Err(refused("another variable says where the same bucket is".to_owned()));
             }
@@ -244,11 +245,11 @@ fn normal(name: &str) -> String {
     name.chars().map(|character| if character.is_ascii_alphanumeric() { character.to_ascii_uppercase() } else { '_' }).collect()
 }
 
-fn place(value: &str, trust: &Arc<Trust>) -> Result<Store, String> {
+fn place(value: &str, trust: &Arc<Trust>, allowed: &Allowed) -> Result<Store, String> {
     match value.split_once(':') {
         Some(("memory", "")) => Ok(Store::Memory(Memory::default())),
         Some(("dir", path)) if path.starts_with('/') => Ok(Store::Directory(Directory::at(path))),
-        Some(("redis" | "rediss", _)) => Redis::at(value, trust).map(Box::new).map(Store::Redis),
+        Some(("redis" | "rediss", _)) => Redis::at(value, trust, allowed).map(Box::new).map(Store::Redis),
         _ => Err("it is none of memory:, dir:/PATH and redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]".to_owned()),
     }
 }

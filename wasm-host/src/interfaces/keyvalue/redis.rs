@@ -4,6 +4,7 @@
 //! says, and the pod's network decides who is reached. When it breaks the next operation makes a new one; what can be done
 //! twice without harm is done again by itself.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +13,12 @@ use redis::{
     AsyncConnectionConfig, ConnectionAddr, FromRedisValue, IntoConnectionInfo, Pipeline, RedisConnectionInfo, RedisError,
 };
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::{Failure, PAGE, Page, VALUE_BYTES};
+use crate::egress::Allowed;
 use crate::interfaces::tls::Trust;
 
 /// How long it may take to reach the server, and to be answered.
@@ -36,6 +38,8 @@ pub(super) struct Redis {
     /// User, password and database.
     settings: RedisConnectionInfo,
     tls: Option<Arc<Trust>>,
+    /// Where the guest may connect to.
+    allowed: Allowed,
     /// What the names of its keys begin with there.
     prefix: String,
     connection: Mutex<Option<Connection>>,
@@ -55,7 +59,7 @@ enum Twice {
 
 impl Redis {
     /// By its URL: `redis://[user:password@]host[:port][/database][?prefix=TEXT]`, or `rediss` with TLS.
-    pub(super) fn at(url: &str, trust: &Arc<Trust>) -> Result<Self, String> {
+    pub(super) fn at(url: &str, trust: &Arc<Trust>, allowed: &Allowed) -> Result<Self, String> {
         let mut parsed = redis::parse_redis_url(url).ok_or("it is no URL")?;
         let tls = (parsed.scheme() == "rediss").then(|| Arc::clone(trust));
         let mut prefix = String::new();
@@ -71,13 +75,26 @@ impl Redis {
         let info = parsed.into_connection_info().map_err(|error| error.to_string())?;
         let ConnectionAddr::Tcp(host, port) = info.addr().clone() else { return Err("it names no host".to_owned()) };
         let settings = info.redis_settings().clone();
-        Ok(Redis { host, port, settings, tls, prefix, connection: Mutex::new(None) })
+        Ok(Redis { host, port, settings, tls, allowed: allowed.clone(), prefix, connection: Mutex::new(None) })
+    }
+
+    /// A connection to the name, if that is allowed, or to one of its addresses that are.
+    async fn reach(&self) -> io::Result<TcpStream> {
+        let named = (self.host.as_str(), self.port);
+        if self.allowed.name(&self.host, self.port) {
+            return TcpStream::connect(named).await;
+        }
+        let addresses: Vec<_> = lookup_host(named).await?.filter(|address| self.allowed.address(*address)).collect();
+        if addresses.is_empty() {
+            return Err(io::Error::other("the egress list of the pod or its handler does not have it"));
+        }
+        TcpStream::connect(addresses.as_slice()).await
     }
 
     async fn connect(&self) -> Result<MultiplexedConnection, Failure> {
         let connecting = async {
             let failed = |error: &dyn std::fmt::Display| Failure::Redis(format!("{}:{}: {error}", self.host, self.port));
-            let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|error| failed(&error))?;
+            let stream = self.reach().await.map_err(|error| failed(&error))?;
             stream.set_nodelay(true).map_err(|error| failed(&error))?;
             let config = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
             let refused = |error: RedisError| failed(&error);

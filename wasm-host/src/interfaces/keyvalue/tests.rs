@@ -5,7 +5,7 @@ use crate::guest::roots;
 
 fn buckets(env: &[&str]) -> Result<Buckets, SettingError> {
     let trust = Arc::new(Trust::new(roots::Named::default()));
-    Buckets::of(&env.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>(), &trust)
+    Buckets::of(&env.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>(), &trust, &Allowed::default())
 }
 
 fn run<T>(work: impl Future<Output = T>) -> T {
