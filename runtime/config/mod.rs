@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::forbidden::is_name;
 use crate::container::service;
 use crate::sandbox::egress;
 
@@ -122,6 +123,10 @@ section! {
         pub http_instance_idle_seconds: u64 = 10,
         /// Whether each request is a line of the container's log.
         pub http_access_log: bool = false,
+        /// What programs may not import: packages (`wasi:sockets`), interfaces (`wasi:http/outgoing-handler`), with or without
+        /// a version, and modules or functions of core modules (`wasi_snapshot_preview1.sock_accept`). A program that does is
+        /// refused when its container is created, and so is its exec.
+        pub forbidden_interfaces: Vec<String> = Vec::new(),
     }
 }
 
@@ -134,6 +139,10 @@ impl Handler {
         }
         if let Err(error) = service::check_address(&self.http_address) {
             return refuse("handlers.http_address", &self.http_address, error.to_string());
+        }
+        if let Some(entry) = self.forbidden_interfaces.iter().find(|entry| !is_name(entry)) {
+            let reason = "it is no name of an interface or a package, such as \"wasi:sockets\"";
+            return refuse("handlers.forbidden_interfaces", entry, reason.to_owned());
         }
         // More would reserve more address space than a process has.
         if !(1..=10_000).contains(&self.http_max_requests) {

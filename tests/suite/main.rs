@@ -32,6 +32,7 @@ mod exec;
 mod exec_sync;
 mod exit;
 mod files;
+mod interfaces;
 mod log;
 mod pod_metrics;
 mod procfs;

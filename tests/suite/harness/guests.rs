@@ -47,6 +47,10 @@ pub const P3: Guest = Guest { name: "p3", source: Source::Built };
 pub const WEB: Guest = Guest { name: "web.p2", source: Source::Built };
 /// A service of wasi:http 0.3 (tests/guests/web3).
 pub const WEB_P3: Guest = Guest { name: "web.p3", source: Source::Built };
+/// Commands over wasi:config, wasi:keyvalue, wasi:logging and wasi:tls (tests/guests/interfaces).
+pub const INTERFACES: Guest = Guest { name: "interfaces.p2", source: Source::Built };
+/// The same as a service: a request's path has the words.
+pub const INTERFACES_WEB: Guest = Guest { name: "interfaces-web.p2", source: Source::Built };
 
 macro_rules! text {
     ($($(#[$doc:meta])* $constant:ident = $name:literal;)*) => {

@@ -11,7 +11,9 @@ use super::outcome::Ending;
 use super::outgoing::Outgoing;
 use super::prepared::{ComponentState, Prepared};
 use super::preview1::{self, ModuleState, Sockets};
+use crate::interfaces::Interfaces;
 use crate::protocol::GuestSpec;
+use crate::stdio::Streams;
 
 /// Threads that may block for a guest: name lookup alone uses them, since file operations run on the guest's own thread.
 const BLOCKING_THREADS: usize = 2;
@@ -29,7 +31,7 @@ pub(super) fn run(
     code: Code,
     mut context: WasiCtxBuilder,
     spec: &GuestSpec,
-    facts: Facts,
+    streams: &Streams,
     growth: Growth,
     ready: impl FnOnce(),
 ) -> Ending {
@@ -54,10 +56,14 @@ pub(super) fn run(
                 sockets.announce(spec, &mut context);
             }
             let state = ModuleState::new(context.build_p1(), growth);
-            runtime.block_on(run_module(prepared, &module, state, sockets, facts, ready))
+            runtime.block_on(run_module(prepared, &module, state, sockets, Facts::new(spec, streams), ready))
         }
         Code::Component(component) => {
-            let state = ComponentState::new(context.build(), Outgoing::new(spec), growth);
+            let interfaces = match Interfaces::of(&component, spec, streams) {
+                Ok(interfaces) => interfaces,
+                Err(error) => return Ending::NotStarted(error.to_string()),
+            };
+            let state = ComponentState::new(context.build(), Outgoing::new(spec), interfaces, growth);
             runtime.block_on(run_component(prepared, &component, state, ready))
         }
         Code::Service(_) => return Ending::NotStarted("a service is no command".to_owned()),

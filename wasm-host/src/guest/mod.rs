@@ -28,9 +28,9 @@ use std::sync::Arc;
 
 pub use self::code::{Code, LoadError, load};
 use self::growth::Growth;
-use self::offer::Facts;
 use self::outcome::Ending;
 pub use self::outcome::refuse;
+pub(crate) use self::outgoing::roots;
 pub(crate) use self::prepared::{ComponentState, link_components};
 pub use self::prepared::{PrepareError, Prepared};
 use crate::protocol::GuestSpec;
@@ -74,7 +74,7 @@ pub fn run(prepared: &Prepared, spec: &GuestSpec, code: Code, io: GuestIo, ready
     let ending = catch_unwind(AssertUnwindSafe(|| match code {
         Code::Service(service) => http::serve(*service, spec, &streams, Arc::clone(&outcome), ready),
         code => match wasi::context(spec, &streams) {
-            Ok(context) => commands::run(prepared, code, context, spec, Facts::new(spec, &streams), growth, ready),
+            Ok(context) => commands::run(prepared, code, context, spec, &streams, growth, ready),
             Err(error) => Ending::NotStarted(error.to_string()),
         },
     }))
