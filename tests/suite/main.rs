@@ -51,6 +51,7 @@ mod concurrency;
 mod config_cli;
 mod events;
 mod metrics;
+mod programs;
 mod records;
 mod restart;
 mod stream;
