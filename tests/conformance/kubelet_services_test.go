@@ -31,14 +31,14 @@ spec:
   - name: http
     image: %[1]s
     ports: [{name: web, containerPort: 8080}]
-    startupProbe: {httpGet: {path: /hello, port: web}, periodSeconds: 1}
-    readinessProbe: {httpGet: {path: "/file?/data/ready", port: web}, periodSeconds: 1, failureThreshold: 1}
-    livenessProbe: {httpGet: {path: "/file?/data/alive", port: web}, periodSeconds: 1, failureThreshold: 2}
+    startupProbe: {httpGet: {path: /hello, port: web}, periodSeconds: 1, timeoutSeconds: 5}
+    readinessProbe: {httpGet: {path: "/file?/data/ready", port: web}, periodSeconds: 1, failureThreshold: 1, timeoutSeconds: 5}
+    livenessProbe: {httpGet: {path: "/file?/data/alive", port: web}, periodSeconds: 1, failureThreshold: 2, timeoutSeconds: 5}
     volumeMounts: [{name: data, mountPath: /data}]
   - name: exec
     image: %[1]s
     ports: [{containerPort: 8082}]
-    readinessProbe: {exec: {command: [probe, stat, /data/ready]}, periodSeconds: 1, failureThreshold: 1}
+    readinessProbe: {exec: {command: [probe, stat, /data/ready]}, periodSeconds: 1, failureThreshold: 1, timeoutSeconds: 5}
     volumeMounts: [{name: data, mountPath: /data}]
   - name: slow
     image: %[1]s
@@ -47,22 +47,22 @@ spec:
   - name: tcp
     image: %[2]s
     args: ["7000"]
-    readinessProbe: {tcpSocket: {port: 7000}, periodSeconds: 1}
-    livenessProbe: {tcpSocket: {port: 7000}, periodSeconds: 1}
+    readinessProbe: {tcpSocket: {port: 7000}, periodSeconds: 1, timeoutSeconds: 5}
+    livenessProbe: {tcpSocket: {port: 7000}, periodSeconds: 1, timeoutSeconds: 5}
   - name: elsewhere
     image: %[2]s
     args: ["7001"]
-    readinessProbe: {tcpSocket: {port: 7002}, periodSeconds: 1}
+    readinessProbe: {tcpSocket: {port: 7002}, periodSeconds: 1, timeoutSeconds: 5}
   - name: grpc
     image: %[3]s
     ports: [{containerPort: 9090}]
-    readinessProbe: {grpc: {port: 9090, service: ready}, periodSeconds: 1, failureThreshold: 1}
-    livenessProbe: {grpc: {port: 9090}, periodSeconds: 1, failureThreshold: 1}
+    readinessProbe: {grpc: {port: 9090, service: ready}, periodSeconds: 1, failureThreshold: 1, timeoutSeconds: 5}
+    livenessProbe: {grpc: {port: 9090}, periodSeconds: 1, failureThreshold: 1, timeoutSeconds: 5}
     volumeMounts: [{name: data, mountPath: /run}]
   - name: unknown
     image: %[3]s
     ports: [{containerPort: 9091}]
-    readinessProbe: {grpc: {port: 9091, service: unheard-of}, periodSeconds: 1}
+    readinessProbe: {grpc: {port: 9091, service: unheard-of}, periodSeconds: 1, timeoutSeconds: 5}
   volumes: [{name: data, hostPath: {path: %[4]s}}]
 `
 
@@ -140,6 +140,9 @@ func TestAKubeletProbesServices(t *testing.T) {
 		become(t, "tcp", "grpc", "http", "exec")
 	})
 	harness.Step(t, "a service that turns unhealthy is ended well and started again", func(t *testing.T) {
+		if now, err := status(); err != nil || now["http"].RestartCount != 0 {
+			t.Fatalf("before: %v, %+v: %q", err, now["http"], kubelet.Said(t, "robe failed"))
+		}
 		remove(t, "alive")
 		harness.Until(t, 60*time.Second, "its restart", func() error {
 			now, err := status()
