@@ -52,10 +52,11 @@ fn serve(listeners: &[TcpSocket]) -> ! {
         let accepting = if clients.len() < CLIENTS { listeners.len() } else { 0 };
         let incoming = listeners[..accepting].iter().map(TcpSocket::subscribe);
         let waited: Vec<Pollable> = incoming.chain(clients.iter().map(Client::subscribe)).collect();
-        let ready = poll(&waited.iter().collect::<Vec<_>>());
-        // A stream lives as long as what waits for it.
+        let mut ready = poll(&waited.iter().collect::<Vec<_>>());
+        // They go before their streams.
         drop(waited);
-        // Backwards, so that taking one away leaves the places of those that are still to come.
+        // They come in any order. Backwards, so that taking one away leaves the places of those that are still to come.
+        ready.sort_unstable();
         for ready in ready.into_iter().rev() {
             let ready = ready as usize;
             if ready < accepting {
@@ -79,10 +80,13 @@ impl Client {
         if self.pending.is_empty() {
             self.pending = self.input.read(64 * 1024)?;
         }
+        // As much as may be written at this moment, which is nothing while the last piece is under way.
         let taken = usize::try_from(self.output.check_write()?).unwrap_or(usize::MAX).min(self.pending.len());
-        self.output.write(&self.pending[..taken])?;
-        self.output.flush()?;
-        self.pending.drain(..taken);
+        if taken > 0 {
+            self.output.write(&self.pending[..taken])?;
+            self.output.flush()?;
+            self.pending.drain(..taken);
+        }
         Ok(())
     }
 }
