@@ -28,6 +28,12 @@ func main() {
 		fmt.Fprintf(response, "Hello from Go in %s\n", name)
 	})
 	http.HandleFunc("/healthz", func(response http.ResponseWriter, _ *http.Request) { fmt.Fprintln(response, "ok") })
-	http.HandleFunc("/echo", func(response http.ResponseWriter, request *http.Request) { _, _ = io.Copy(response, request.Body) })
+	http.HandleFunc("/echo", func(response http.ResponseWriter, request *http.Request) {
+		// All of it first: once Go has begun to answer by HTTP/1.1, it reads no more.
+		body, err := io.ReadAll(request.Body)
+		if err == nil {
+			_, _ = response.Write(body)
+		}
+	})
 	log.Fatal(http.Serve(listener, nil))
 }

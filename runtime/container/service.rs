@@ -16,6 +16,8 @@ const PORTS: &str = "io.kubernetes.container.ports";
 /// The variable of the container's environment that says where its service listens.
 const ADDRESS: &str = "CRI_WASM_HTTP_ADDR";
 
+const OPTION: &str = "the handler's http_address";
+
 /// The port where nobody says another.
 const PORT: u16 = 8080;
 
@@ -74,7 +76,7 @@ pub fn http(
     let address = match (asked.filter(|address| !address.is_empty()), handler.http_address.as_str()) {
         (Some(asked), _) => address("the environment variable CRI_WASM_HTTP_ADDR", asked)?,
         (None, "") => everywhere(declared_ports(container, sandbox).first().map_or(PORT, |declared| declared.port)),
-        (None, option) => address("the handler's http_address", option)?,
+        (None, option) => address(OPTION, option)?,
     };
     Ok(HttpService {
         addresses: vec![address.to_string()],
@@ -90,6 +92,14 @@ pub fn http(
     })
 }
 
+/// Whether the `http_address` of a handler can be understood; an empty one says nothing.
+///
+/// # Errors
+/// It cannot.
+pub fn check_address(option: &str) -> Result<(), AddressError> {
+    if option.is_empty() { Ok(()) } else { address(OPTION, option).map(drop) }
+}
+
 fn everywhere(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
 }
@@ -100,14 +110,14 @@ fn address(place: &'static str, value: &str) -> Result<SocketAddr, AddressError>
     address.ok_or_else(|| AddressError { place, value: value.to_owned() })
 }
 
-/// As many as the container may keep busy; 0: as the node has processors.
+/// As many as the container may keep busy, but two, so that one may wait for a disk; 0: as the node has processors.
 fn threads(resources: &Resources) -> u32 {
     if resources.cpu_quota <= 0 || resources.cpu_period <= 0 {
         return 0;
     }
     let wanted = u64::try_from(resources.cpu_quota).unwrap_or(0).div_ceil(u64::try_from(resources.cpu_period).unwrap_or(1));
     let there = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    u32::try_from(wanted).unwrap_or(u32::MAX).min(u32::try_from(there).unwrap_or(u32::MAX))
+    u32::try_from(wanted).unwrap_or(u32::MAX).min(u32::try_from(there).unwrap_or(u32::MAX)).max(2)
 }
 
 #[cfg(test)]
@@ -152,7 +162,7 @@ mod tests {
     #[test]
     fn threads_are_as_many_as_the_quota_keeps_busy() {
         let quota = |cpu_quota| threads(&Resources { cpu_quota, cpu_period: 100_000, ..Resources::default() });
-        assert_eq!((quota(0), quota(-1), quota(10_000), quota(100_000)), (0, 0, 1, 1));
-        assert!(quota(i64::MAX) >= 1);
+        assert_eq!((quota(0), quota(-1), quota(10_000), quota(100_000)), (0, 0, 2, 2));
+        assert!(quota(i64::MAX) >= 2);
     }
 }

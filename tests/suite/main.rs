@@ -39,6 +39,8 @@ mod systemd;
 mod user;
 mod userns;
 mod wasi;
+mod web;
+mod web_outgoing;
 
 mod image_volumes;
 mod images;

@@ -1,10 +1,11 @@
 //! Everything of cri-wasm that touches wasmtime: the supervisor, the processes that it forks for guests, and the compiler.
 //!
-//! The daemon uses [`protocol`] and [`exit_record`] alone. [`supervisor::main`] and [`compile::main`] are the entry points of their own
+//! The daemon uses [`protocol`], [`egress`] and [`exit_record`] alone. [`supervisor::main`] and [`compile::main`] are the entry points of their own
 //! processes. Untrusted wasm is parsed in the compile process only, and runs in guest processes only.
 
 pub mod protocol;
 
+pub mod egress;
 pub mod exit_record;
 
 mod seccomp;
