@@ -3,7 +3,7 @@
 use std::net::{Ipv6Addr, SocketAddr};
 
 use serde::Deserialize;
-use wasm_host::protocol::HttpService;
+use wasm_host::protocol::{HttpService, Listener};
 
 use super::metadata::ContainerConfig;
 use super::resources::Resources;
@@ -12,6 +12,9 @@ use crate::sandbox::metadata::{PortProtocol, SandboxConfig};
 
 /// Where the kubelet writes the container's ports: JSON of Kubernetes' `ContainerPort`s.
 const PORTS: &str = "io.kubernetes.container.ports";
+
+/// What the names of the kubelet's annotations of each container begin with.
+const KUBELET: &str = "io.kubernetes.container.";
 
 /// The variable of the container's environment that says where its service listens.
 const ADDRESS: &str = "CRI_WASM_HTTP_ADDR";
@@ -50,15 +53,32 @@ struct ContainerPort {
 }
 
 /// The TCP ports that the container declares, in its order: by the kubelet's annotation, else those of the pod. An annotation
-/// that cannot be read declares none: nobody but the kubelet has a reason to write it.
+/// that cannot be read declares none: nobody but the kubelet has a reason to write it. The kubelet writes it for containers
+/// that declare ports only; the ports of the pod are other containers' then.
 pub fn declared_ports(container: &ContainerConfig, sandbox: &SandboxConfig) -> Vec<DeclaredPort> {
     let Some(annotation) = container.annotations.get(PORTS) else {
+        if container.annotations.keys().any(|key| key.starts_with(KUBELET)) {
+            return Vec::new();
+        }
         let mapped = sandbox.ports.iter().filter(|port| port.protocol == PortProtocol::Tcp);
         return mapped.map(|port| DeclaredPort { name: String::new(), port: port.container_port }).collect();
     };
     let ports: Vec<ContainerPort> = serde_json::from_str(annotation).unwrap_or_default();
     let tcp = ports.into_iter().filter(|port| matches!(port.protocol.as_str(), "" | "TCP") && port.container_port != 0);
     tcp.map(|port| DeclaredPort { name: port.name, port: port.container_port }).collect()
+}
+
+/// Where a module that can accept connections is given sockets that listen: on each port that the container declares.
+pub fn listeners(container: &ContainerConfig, sandbox: &SandboxConfig) -> Vec<Listener> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    for DeclaredPort { name, port } in declared_ports(container, sandbox) {
+        let port = port.into();
+        // One port may be mapped to several of the node.
+        if listeners.iter().all(|listener| listener.port != port) {
+            listeners.push(Listener { name, port });
+        }
+    }
+    listeners
 }
 
 /// How the service of a container is served. `env`: of its process, `NAME=VALUE`.
@@ -149,6 +169,23 @@ mod tests {
         for (asked, wanted) in [("81", "[::]:81"), (":82", "[::]:82"), ("10.0.0.1:83", "10.0.0.1:83"), ("[::1]:84", "[::1]:84")] {
             assert_eq!(listens(Some(declared), &[&format!("CRI_WASM_HTTP_ADDR={asked}")], &option).unwrap(), wanted);
         }
+    }
+
+    #[test]
+    fn sockets_listen_on_each_port_once_and_not_on_those_of_other_containers() {
+        let mut container = example_config();
+        let mut sandbox = example("s").config;
+        let port = PortMapping { protocol: PortProtocol::Tcp, container_port: 7000, host_port: None, host_ip: String::new() };
+        sandbox.ports = vec![port.clone(), PortMapping { host_port: Some(1.try_into().unwrap()), ..port }];
+        let told = |container: &ContainerConfig| -> Vec<(String, u32)> {
+            listeners(container, &sandbox).into_iter().map(|listener| (listener.name, listener.port)).collect()
+        };
+        assert_eq!(told(&container), [(String::new(), 7000)]);
+        container.annotations.insert("io.kubernetes.container.restartCount".into(), "0".into());
+        assert_eq!(told(&container), []);
+        let declared = r#"[{"name":"web","containerPort":80},{"name":"admin","containerPort":81,"protocol":"TCP"}]"#;
+        container.annotations.insert(PORTS.into(), declared.into());
+        assert_eq!(told(&container), [("web".to_owned(), 80), ("admin".to_owned(), 81)]);
     }
 
     #[test]

@@ -60,6 +60,9 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
     let code = runtime.images.code(&metadata.process.module_digest).instrument(tracing::debug_span!("code")).await?;
     let mut spec = spec::guest_spec(metadata, sandbox.metadata(), &runtime.config);
     spec.set_kind(code_kind(&metadata.process.module, &code.report)?);
+    if spec.kind() == CodeKind::ModuleCommand {
+        spec.listeners = service::listeners(&metadata.config, &sandbox.metadata().config);
+    }
     if spec.kind() == CodeKind::ComponentHttp {
         spec.http = Some(served(runtime, metadata, sandbox, &container.resources().unwrap_or_default())?);
     }

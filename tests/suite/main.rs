@@ -16,9 +16,12 @@ mod version_status;
 
 mod dns;
 mod host_port;
+mod names;
 mod network;
 mod network_failures;
 mod port_forward;
+mod preview1_http;
+mod preview1_sockets;
 mod sandbox;
 
 mod attach;

@@ -14,7 +14,10 @@ mod seccomp;
 pub mod compile;
 #[allow(unsafe_code, reason = "loads compiled code from the daemon's own cache")]
 pub mod engine;
-#[allow(unsafe_code, reason = "loads compiled code from the daemon's own cache; signal handler")]
+#[allow(
+    unsafe_code,
+    reason = "loads compiled code from the daemon's own cache; signal handler; waits for sockets and input at once"
+)]
 pub mod guest;
 pub mod jail;
 #[allow(unsafe_code, reason = "signal handler that keeps an unfinished line of output")]

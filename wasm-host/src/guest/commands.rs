@@ -10,7 +10,7 @@ use super::offer::{self, Facts};
 use super::outcome::Ending;
 use super::outgoing::Outgoing;
 use super::prepared::{ComponentState, Prepared};
-use super::preview1::ModuleState;
+use super::preview1::{self, ModuleState, Sockets};
 use crate::protocol::GuestSpec;
 
 /// Threads that may block for a guest: name lookup alone uses them, since file operations run on the guest's own thread.
@@ -46,8 +46,15 @@ pub(super) fn run(
     };
     let ending = match code {
         Code::Module(module) => {
+            let sockets = match Sockets::open(&module, spec) {
+                Ok(sockets) => sockets,
+                Err(error) => return Ending::NotStarted(error.to_string()),
+            };
+            if let Some(sockets) = &sockets {
+                sockets.announce(spec, &mut context);
+            }
             let state = ModuleState::new(context.build_p1(), growth);
-            runtime.block_on(run_module(prepared, &module, state, facts, ready))
+            runtime.block_on(run_module(prepared, &module, state, sockets, facts, ready))
         }
         Code::Component(component) => {
             let state = ComponentState::new(context.build(), Outgoing::new(spec), growth);
@@ -63,8 +70,24 @@ pub(super) fn run(
 /// How far a guest came, told by the side of the result; both sides mean the end.
 type Run = Result<Ending, Ending>;
 
-async fn run_module(prepared: &Prepared, module: &Module, state: ModuleState, facts: Facts, ready: impl FnOnce()) -> Run {
-    let instance = prepared.modules.instantiate_pre(module).map_err(Ending::not_started)?;
+async fn run_module(
+    prepared: &Prepared,
+    module: &Module,
+    mut state: ModuleState,
+    sockets: Option<Sockets>,
+    facts: Facts,
+    ready: impl FnOnce(),
+) -> Run {
+    let instance = match sockets {
+        None => prepared.modules.instantiate_pre(module),
+        Some(sockets) => {
+            state = state.with(sockets);
+            // In this process only: other guests pay nothing for it.
+            let mut linker = prepared.modules.clone();
+            preview1::link_sockets(&mut linker).and_then(|()| linker.instantiate_pre(module))
+        }
+    };
+    let instance = instance.map_err(Ending::not_started)?;
     if module.get_export("_start").is_none() {
         return Err(Ending::NotStarted("the module has no function _start, so it is not a command".to_owned()));
     }

@@ -6,8 +6,10 @@
 mod code;
 mod commands;
 mod descriptors;
+mod errno;
 mod growth;
 mod http;
+mod listen;
 mod lookup;
 mod offer;
 mod outcome;

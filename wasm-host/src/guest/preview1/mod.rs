@@ -10,6 +10,7 @@
 //!   of them and says `EIO`. The reason is looked up after the call has failed, so calls that succeed pay nothing.
 
 mod calls;
+mod sockets;
 
 use wasmtime::{Caller, Linker};
 use wasmtime_wasi::I32Exit;
@@ -19,7 +20,8 @@ use wiggle::GuestMemory;
 
 pub(crate) use self::calls::ModuleState;
 use self::calls::{Place, TEXT, now, opened, parts, read_link, with_paths};
-use super::paths::EPERM;
+pub(super) use self::sockets::{Sockets, link as link_sockets};
+use super::errno::EPERM;
 
 /// Flag of a lookup: a symbolic link at the end of the path is followed.
 const FOLLOW: i32 = 1;
@@ -167,6 +169,10 @@ macro_rules! corrected {
                 "path_readlink",
                 |mut guest: Guest<'_>, directory: i32, pointer: i32, length: i32, buffer: i32, size: i32, result: i32| {
                     let (memory, state) = parts(&mut guest)?;
+                    let directory = match state.directory(directory) {
+                        Ok(directory) => directory,
+                        Err(error) => return Ok(error),
+                    };
                     let (wasi, memory) = (&mut state.wasi, &mut GuestMemory::Unshared(memory));
                     let error = now($wasi::path_readlink(wasi, memory, directory, pointer, length, buffer, size, result))?;
                     if error != EPERM {

@@ -5,6 +5,7 @@ mod components;
 mod endings;
 mod files;
 mod links;
+mod sockets;
 mod streams;
 
 use std::path::Path;
