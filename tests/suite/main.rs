@@ -57,6 +57,7 @@ mod concurrency;
 mod config_cli;
 mod events;
 mod metrics;
+mod programs;
 mod records;
 mod restart;
 mod stream;
