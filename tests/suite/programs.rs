@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::harness::guests::{CLANG, CPYTHON, HELLO_HTTP, PROBE, QUICKJS, SQLITE};
 use crate::harness::image::Layered;
 use crate::harness::registry::Registry;
-use crate::harness::{Node, Pod, container, cri, http, image_spec, missing};
+use crate::harness::{Node, Options, Pod, container, cri, http, image_spec, missing};
 
 fn mount(host: &Path, inside: &str, readonly: bool) -> cri::Mount {
     cri::Mount { host_path: host.display().to_string(), container_path: inside.to_owned(), readonly, ..Default::default() }
@@ -142,11 +142,12 @@ fn push_clang() -> Option<String> {
 #[test]
 fn clang_compiles_a_file_that_the_next_container_of_the_pod_runs() {
     let Some(image) = push_clang() else { return };
-    let Some(mut node) = Node::with(&[PROBE]) else { return };
     // 75 MB of code: more than a minute of a processor. The daemon's defaults allow it, and so does a kubelet, which waits for a pull as
-    // long as that takes.
+    // long as that takes; but other tests run beside this one.
+    let options = Options { config: "[compile]\nwall_seconds = 1200", ..Options::default() };
+    let Some(mut node) = Node::with_options(&options, &[PROBE]) else { return };
     let request = cri::PullImageRequest { image: Some(image_spec(&image)), ..Default::default() };
-    node.client.pull_image_within(Duration::from_secs(300), request).expect("the compiler is compiled");
+    node.client.pull_image_within(Duration::from_secs(1200), request).expect("the compiler is compiled");
     let pod = node.pod("clang");
     let (source, work) = (node.place.directory("source"), node.place.directory("work"));
     std::fs::write(
