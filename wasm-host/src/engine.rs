@@ -15,7 +15,7 @@ use std::hash::{Hash, Hasher};
 use std::num::NonZeroUsize;
 
 pub use wasmtime::Engine;
-use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::{Collector, Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 /// Stack that wasm code may use, in bytes. Twice wasmtime's default: interpreters compiled to wasm (CPython, QuickJS)
 /// recurse deeply. It is address space; only touched pages cost memory.
@@ -78,6 +78,8 @@ pub fn pooled_service(instances: u32) -> Result<Engine, EngineError> {
         .max_core_instances_per_component(PARTS_OF_COMPONENT)
         .max_memories_per_component(PARTS_OF_COMPONENT)
         .max_tables_per_component(PARTS_OF_COMPONENT)
+        .max_memories_per_module(PARTS_OF_COMPONENT)
+        .max_tables_per_module(PARTS_OF_COMPONENT)
         .max_core_instance_size(1 << 20)
         .max_component_instance_size(1 << 20)
         .table_elements(TABLE_ELEMENTS)
@@ -100,13 +102,16 @@ fn service_config() -> Config {
 
 fn config() -> Config {
     let mut config = Config::new();
-    // All proposals of Wasm 3.0 and the component model with async are on by default in wasmtime 48. Off, on purpose:
-    // everything that wasmtime calls incomplete or does not fix security bugs in (shared memories, stack switching).
+    // All proposals of Wasm 3.0 and the component model with async are on by default in wasmtime 48, and atomic instructions.
+    // Off, on purpose: everything that wasmtime calls incomplete or does not fix security bugs in (shared memories, stack
+    // switching, custom page sizes, wide arithmetic). docs/guests-wasm.md lists them. The collector of the proposal GC is
+    // named because the default of a later wasmtime is another.
     config
         .allocation_strategy(InstanceAllocationStrategy::OnDemand)
         // Data segments are mapped from the compiled file and copied page by page on the first write.
         .memory_init_cow(true)
         .max_wasm_stack(WASM_STACK)
+        .collector(Collector::DeferredReferenceCounting)
         .async_stack_size(GUEST_STACK)
         // Names, offsets and, where the guest has DWARF, lines of the frames of a trap. All of it stays in the file
         // until a trap needs it. Set here rather than by WASMTIME_BACKTRACE_DETAILS, which would change the fingerprint.

@@ -52,6 +52,8 @@ text! {
     EXIT_CODE = "exit-code";
     /// Writes `hello` and ends.
     FIRST_LINE = "first-line";
+    /// A command of WASI 0.3 that writes to memory until it is refused (then it ends with 1) or killed.
+    EAT_MEMORY_P3 = "eat-memory.p3";
     /// Grows its memory until it is refused (then it ends with 3) or killed.
     GROW = "grow";
     /// Has no `_start`.

@@ -66,7 +66,15 @@ pub fn load(engine: &Engine, spec: &GuestSpec, descriptor: OwnedFd) -> Result<Co
         CodeKind::ComponentCommand => component(engine, &file)?.map(Code::Component).map_err(mismatch),
         CodeKind::ComponentHttp => {
             let mut service = Service::new(&spec.http.clone().unwrap_or_default())?;
-            service.component = Some(component(service.engine(), &file)?.map_err(mismatch)?);
+            let loaded = match component(service.engine(), &file)? {
+                Ok(loaded) => loaded,
+                Err(error) => {
+                    // It may be larger than the places of the pool; if it is not that, the first error is the one to tell.
+                    service = Service::without_pool()?;
+                    component(service.engine(), &file)?.map_err(|_| mismatch(error))?
+                }
+            };
+            service.component = Some(loaded);
             Ok(Code::Service(Box::new(service)))
         }
         CodeKind::CodeUnspecified | CodeKind::Init => Err(LoadError::NoKind),

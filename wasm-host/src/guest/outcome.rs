@@ -57,6 +57,10 @@ impl Ending {
         if let Some(refused) = error.downcast_ref::<OutOfMemory>() {
             return Ending::OutOfMemory(refused.to_string());
         }
+        // A heap of objects has outgrown the memory that it lies in; the engine keeps to itself why that does not grow.
+        if error.is::<wasmtime::GcHeapOutOfMemory<()>>() {
+            return Ending::OutOfMemory(trap_report(error));
+        }
         match error.downcast_ref::<I32Exit>() {
             Some(I32Exit(code)) => Ending::Exited(code & 0xff),
             None => Ending::Trapped(trap_report(error)),

@@ -55,7 +55,18 @@ impl Service {
     /// As of the engine.
     pub(super) fn new(settings: &HttpService) -> Result<Self, PrepareError> {
         let instances = settings.max_requests.max(1).saturating_add(SPARE_INSTANCES);
-        let engine = engine::pooled_service(instances)?;
+        Self::with(engine::pooled_service(instances)?)
+    }
+
+    /// The same for a component that no place of a pool is large enough for: its instances are made one by one.
+    ///
+    /// # Errors
+    /// As of the engine.
+    pub(super) fn without_pool() -> Result<Self, PrepareError> {
+        Self::with(engine::service()?)
+    }
+
+    fn with(engine: Engine) -> Result<Self, PrepareError> {
         let linker = link_components(&engine)?;
         Ok(Service { engine, linker, component: None })
     }
