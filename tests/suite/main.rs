@@ -39,6 +39,7 @@ mod systemd;
 mod user;
 mod userns;
 mod wasi;
+mod wasi_p1;
 
 mod image_volumes;
 mod images;

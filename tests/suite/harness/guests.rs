@@ -29,6 +29,10 @@ enum Source {
 pub const PROBE: Guest = Guest { name: "probe", source: Source::Built };
 /// The same program as a command component of WASI 0.2.
 pub const PROBE_P2: Guest = Guest { name: "probe.p2", source: Source::Built };
+/// Checks each function of WASI preview 1 (tests/guests/p1).
+pub const P1: Guest = Guest { name: "p1", source: Source::Built };
+/// The same checks in a component, through wasmtime's adapter.
+pub const P1_P2: Guest = Guest { name: "p1.p2", source: Source::Built };
 /// Serves and connects through the sockets of WASI 0.2 (tests/guests/sockets).
 pub const SOCKETS: Guest = Guest { name: "sockets.p2", source: Source::Built };
 /// A Go program of some megabytes, slow to compile (tests/guests/large).

@@ -9,12 +9,13 @@ use super::lookup::{self, Reason};
 
 // Error numbers of WASI 0.1 and its predecessor, from typenames.witx.
 const EACCES: i32 = 2;
+pub(super) const EBADF: i32 = 8;
 const EINVAL: i32 = 28;
 pub(super) const EIO: i32 = 29;
 const ELOOP: i32 = 32;
 const EMFILE: i32 = 33;
 const ENOENT: i32 = 44;
-const ENOTDIR: i32 = 54;
+pub(super) const ENOTDIR: i32 = 54;
 pub(super) const EPERM: i32 = 63;
 const EROFS: i32 = 69;
 const EXDEV: i32 = 75;
@@ -55,6 +56,18 @@ pub(super) fn resolve(path: &Path, follow: bool) -> Result<Option<String>, i32> 
 pub(super) fn read_link(path: &Path) -> Result<Vec<u8>, i32> {
     let path = path.to_str().ok_or(EPERM)?;
     lookup::read_link(CWD, path).map_err(number)
+}
+
+/// Writes a directory, given by an absolute path, to its disk. Returns an error number, or 0.
+pub(super) fn sync_directory(path: &Path) -> i32 {
+    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, rustix::fs::Mode::empty());
+    match opened.and_then(rustix::fs::fsync) {
+        Ok(()) => 0,
+        Err(Errno::IO) => EIO,
+        Err(Errno::ROFS) => EROFS,
+        Err(error) => number(error),
+    }
 }
 
 /// The number of a reason that wasmtime does not know.

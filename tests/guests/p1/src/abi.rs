@@ -4,10 +4,8 @@ pub type Fd = u32;
 /// A result: 0 or an errno.
 pub type Errno = u16;
 
-pub const AGAIN_OR_OK: [Errno; 2] = [0, 6];
 pub const BADF: Errno = 8;
 pub const EXIST: Errno = 20;
-pub const FAULT: Errno = 21;
 pub const ILSEQ: Errno = 25;
 pub const INVAL: Errno = 28;
 pub const ISDIR: Errno = 31;
@@ -22,7 +20,6 @@ pub const PERM: Errno = 63;
 pub const SPIPE: Errno = 70;
 pub const NOTCAPABLE: Errno = 76;
 
-pub const CHARACTER_DEVICE: u8 = 2;
 pub const DIRECTORY: u8 = 3;
 pub const REGULAR_FILE: u8 = 4;
 pub const SYMBOLIC_LINK: u8 = 7;
@@ -44,6 +41,8 @@ pub const FOLLOW: u32 = 1;
 
 pub const REALTIME: u32 = 0;
 pub const MONOTONIC: u32 = 1;
+pub const PROCESS_CPUTIME: u32 = 2;
+pub const THREAD_CPUTIME: u32 = 3;
 
 pub const ATIM: u16 = 1;
 pub const ATIM_NOW: u16 = 2;
@@ -113,85 +112,83 @@ pub struct Event {
     pub flags: u16,
 }
 
-#[link(wasm_import_module = "wasi_snapshot_preview1")]
-unsafe extern "C" {
-    pub fn args_get(argv: *mut *mut u8, buffer: *mut u8) -> Errno;
-    pub fn args_sizes_get(count: *mut usize, bytes: *mut usize) -> Errno;
-    pub fn environ_get(environ: *mut *mut u8, buffer: *mut u8) -> Errno;
-    pub fn environ_sizes_get(count: *mut usize, bytes: *mut usize) -> Errno;
-    pub fn clock_res_get(clock: u32, resolution: *mut u64) -> Errno;
-    pub fn clock_time_get(clock: u32, precision: u64, time: *mut u64) -> Errno;
-    pub fn fd_advise(fd: Fd, offset: u64, length: u64, advice: u8) -> Errno;
-    pub fn fd_allocate(fd: Fd, offset: u64, length: u64) -> Errno;
-    pub fn fd_close(fd: Fd) -> Errno;
-    pub fn fd_datasync(fd: Fd) -> Errno;
-    pub fn fd_fdstat_get(fd: Fd, stat: *mut Fdstat) -> Errno;
-    pub fn fd_fdstat_set_flags(fd: Fd, flags: u16) -> Errno;
-    pub fn fd_fdstat_set_rights(fd: Fd, base: u64, inheriting: u64) -> Errno;
-    pub fn fd_filestat_get(fd: Fd, stat: *mut Filestat) -> Errno;
-    pub fn fd_filestat_set_size(fd: Fd, size: u64) -> Errno;
-    pub fn fd_filestat_set_times(fd: Fd, accessed: u64, modified: u64, flags: u16) -> Errno;
-    pub fn fd_pread(fd: Fd, buffers: *const Buffer, count: usize, offset: u64, bytes: *mut usize) -> Errno;
-    pub fn fd_prestat_get(fd: Fd, stat: *mut Prestat) -> Errno;
-    pub fn fd_prestat_dir_name(fd: Fd, path: *mut u8, length: usize) -> Errno;
-    pub fn fd_pwrite(fd: Fd, buffers: *const Buffer, count: usize, offset: u64, bytes: *mut usize) -> Errno;
-    pub fn fd_read(fd: Fd, buffers: *const Buffer, count: usize, bytes: *mut usize) -> Errno;
-    pub fn fd_readdir(fd: Fd, buffer: *mut u8, length: usize, cookie: u64, used: *mut usize) -> Errno;
-    pub fn fd_renumber(from: Fd, to: Fd) -> Errno;
-    pub fn fd_seek(fd: Fd, offset: i64, whence: u8, position: *mut u64) -> Errno;
-    pub fn fd_sync(fd: Fd) -> Errno;
-    pub fn fd_tell(fd: Fd, position: *mut u64) -> Errno;
-    pub fn fd_write(fd: Fd, buffers: *const Buffer, count: usize, bytes: *mut usize) -> Errno;
-    pub fn path_create_directory(fd: Fd, path: *const u8, length: usize) -> Errno;
-    pub fn path_filestat_get(fd: Fd, lookup: u32, path: *const u8, length: usize, stat: *mut Filestat) -> Errno;
-    pub fn path_filestat_set_times(
-        fd: Fd,
-        lookup: u32,
-        path: *const u8,
-        length: usize,
-        accessed: u64,
-        modified: u64,
-        flags: u16,
-    ) -> Errno;
-    pub fn path_link(
-        from: Fd,
-        lookup: u32,
-        old: *const u8,
-        old_length: usize,
-        to: Fd,
-        new: *const u8,
-        new_length: usize,
-    ) -> Errno;
-    pub fn path_open(
-        fd: Fd,
-        lookup: u32,
-        path: *const u8,
-        length: usize,
-        open: u16,
-        base: u64,
-        inheriting: u64,
-        flags: u16,
-        opened: *mut Fd,
-    ) -> Errno;
-    pub fn path_readlink(fd: Fd, path: *const u8, length: usize, buffer: *mut u8, size: usize, used: *mut usize) -> Errno;
-    pub fn path_remove_directory(fd: Fd, path: *const u8, length: usize) -> Errno;
-    pub fn path_rename(from: Fd, old: *const u8, old_length: usize, to: Fd, new: *const u8, new_length: usize) -> Errno;
-    pub fn path_symlink(old: *const u8, old_length: usize, fd: Fd, new: *const u8, new_length: usize) -> Errno;
-    pub fn path_unlink_file(fd: Fd, path: *const u8, length: usize) -> Errno;
-    pub fn poll_oneoff(wanted: *const Subscription, events: *mut Event, count: usize, happened: *mut usize) -> Errno;
-    pub fn proc_exit(code: u32) -> !;
-    pub fn proc_raise(signal: u8) -> Errno;
-    pub fn sched_yield() -> Errno;
-    pub fn random_get(buffer: *mut u8, length: usize) -> Errno;
-    pub fn sock_accept(fd: Fd, flags: u16, accepted: *mut Fd) -> Errno;
-    pub fn sock_recv(
-        fd: Fd,
-        buffers: *const Buffer,
-        count: usize,
-        flags: u16,
-        bytes: *mut usize,
-        told: *mut u16,
-    ) -> Errno;
-    pub fn sock_send(fd: Fd, buffers: *const Buffer, count: usize, flags: u16, bytes: *mut usize) -> Errno;
-    pub fn sock_shutdown(fd: Fd, how: u8) -> Errno;
+/// The functions.
+pub mod raw {
+    use super::*;
+
+    #[link(wasm_import_module = "wasi_snapshot_preview1")]
+    unsafe extern "C" {
+        pub fn args_get(argv: *mut *mut u8, buffer: *mut u8) -> Errno;
+        pub fn args_sizes_get(count: *mut usize, bytes: *mut usize) -> Errno;
+        pub fn environ_get(environ: *mut *mut u8, buffer: *mut u8) -> Errno;
+        pub fn environ_sizes_get(count: *mut usize, bytes: *mut usize) -> Errno;
+        pub fn clock_res_get(clock: u32, resolution: *mut u64) -> Errno;
+        pub fn clock_time_get(clock: u32, precision: u64, time: *mut u64) -> Errno;
+        pub fn fd_advise(fd: Fd, offset: u64, length: u64, advice: u8) -> Errno;
+        pub fn fd_allocate(fd: Fd, offset: u64, length: u64) -> Errno;
+        pub fn fd_close(fd: Fd) -> Errno;
+        pub fn fd_datasync(fd: Fd) -> Errno;
+        pub fn fd_fdstat_get(fd: Fd, stat: *mut Fdstat) -> Errno;
+        pub fn fd_fdstat_set_flags(fd: Fd, flags: u16) -> Errno;
+        pub fn fd_fdstat_set_rights(fd: Fd, base: u64, inheriting: u64) -> Errno;
+        pub fn fd_filestat_get(fd: Fd, stat: *mut Filestat) -> Errno;
+        pub fn fd_filestat_set_size(fd: Fd, size: u64) -> Errno;
+        pub fn fd_filestat_set_times(fd: Fd, accessed: u64, modified: u64, flags: u16) -> Errno;
+        pub fn fd_pread(fd: Fd, buffers: *const Buffer, count: usize, offset: u64, bytes: *mut usize) -> Errno;
+        pub fn fd_prestat_get(fd: Fd, stat: *mut Prestat) -> Errno;
+        pub fn fd_prestat_dir_name(fd: Fd, path: *mut u8, length: usize) -> Errno;
+        pub fn fd_pwrite(fd: Fd, buffers: *const Buffer, count: usize, offset: u64, bytes: *mut usize) -> Errno;
+        pub fn fd_read(fd: Fd, buffers: *const Buffer, count: usize, bytes: *mut usize) -> Errno;
+        pub fn fd_readdir(fd: Fd, buffer: *mut u8, length: usize, cookie: u64, used: *mut usize) -> Errno;
+        pub fn fd_renumber(from: Fd, to: Fd) -> Errno;
+        pub fn fd_seek(fd: Fd, offset: i64, whence: u8, position: *mut u64) -> Errno;
+        pub fn fd_sync(fd: Fd) -> Errno;
+        pub fn fd_tell(fd: Fd, position: *mut u64) -> Errno;
+        pub fn fd_write(fd: Fd, buffers: *const Buffer, count: usize, bytes: *mut usize) -> Errno;
+        pub fn path_create_directory(fd: Fd, path: *const u8, length: usize) -> Errno;
+        pub fn path_filestat_get(fd: Fd, lookup: u32, path: *const u8, length: usize, stat: *mut Filestat) -> Errno;
+        pub fn path_filestat_set_times(
+            fd: Fd,
+            lookup: u32,
+            path: *const u8,
+            length: usize,
+            accessed: u64,
+            modified: u64,
+            flags: u16,
+        ) -> Errno;
+        pub fn path_link(
+            from: Fd,
+            lookup: u32,
+            old: *const u8,
+            old_length: usize,
+            to: Fd,
+            new: *const u8,
+            new_length: usize,
+        ) -> Errno;
+        pub fn path_open(
+            fd: Fd,
+            lookup: u32,
+            path: *const u8,
+            length: usize,
+            open: u16,
+            base: u64,
+            inheriting: u64,
+            flags: u16,
+            opened: *mut Fd,
+        ) -> Errno;
+        pub fn path_readlink(fd: Fd, path: *const u8, length: usize, buffer: *mut u8, size: usize, used: *mut usize) -> Errno;
+        pub fn path_remove_directory(fd: Fd, path: *const u8, length: usize) -> Errno;
+        pub fn path_rename(from: Fd, old: *const u8, old_length: usize, to: Fd, new: *const u8, new_length: usize) -> Errno;
+        pub fn path_symlink(old: *const u8, old_length: usize, fd: Fd, new: *const u8, new_length: usize) -> Errno;
+        pub fn path_unlink_file(fd: Fd, path: *const u8, length: usize) -> Errno;
+        pub fn poll_oneoff(wanted: *const Subscription, events: *mut Event, count: usize, happened: *mut usize) -> Errno;
+        pub fn proc_exit(code: u32) -> !;
+        pub fn proc_raise(signal: u8) -> Errno;
+        pub fn sched_yield() -> Errno;
+        pub fn random_get(buffer: *mut u8, length: usize) -> Errno;
+        pub fn sock_accept(fd: Fd, flags: u16, accepted: *mut Fd) -> Errno;
+        pub fn sock_recv(fd: Fd, buffers: *const Buffer, count: usize, flags: u16, bytes: *mut usize, told: *mut u16) -> Errno;
+        pub fn sock_send(fd: Fd, buffers: *const Buffer, count: usize, flags: u16, bytes: *mut usize) -> Errno;
+        pub fn sock_shutdown(fd: Fd, how: u8) -> Errno;
+    }
 }

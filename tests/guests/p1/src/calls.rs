@@ -1,6 +1,6 @@
 //! The functions with Rust's values in and out, and how a check says what it found.
 
-use crate::abi::{self, *};
+use crate::abi::*;
 
 /// `Err`: what was found in the place of what was expected.
 pub type Check = Result<(), String>;
@@ -89,7 +89,7 @@ macro_rules! plain {
     ($($name:ident($($argument:ident: $type:ty),*);)*) => {
         $(pub fn $name($($argument: $type),*) -> Call<()> {
             // SAFETY: numbers alone.
-            result(unsafe { abi::$name($($argument),*) }, ())
+            result(unsafe { raw::$name($($argument),*) }, ())
         })*
     };
 }
@@ -114,7 +114,7 @@ macro_rules! filling {
     ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
         $(pub fn $name($($argument: $type),*) -> Call<$result> {
             // SAFETY: the place is of the type that the function fills.
-            filled(|place| unsafe { abi::$name($($argument,)* place) })
+            filled(|place| unsafe { raw::$name($($argument,)* place) })
         })*
     };
 }
@@ -133,39 +133,39 @@ filling! {
 pub fn fd_prestat_dir_name(fd: Fd, length: usize) -> Call<String> {
     let mut name = vec![0; length];
     // SAFETY: the place has that length.
-    let errno = unsafe { abi::fd_prestat_dir_name(fd, name.as_mut_ptr(), length) };
+    let errno = unsafe { raw::fd_prestat_dir_name(fd, name.as_mut_ptr(), length) };
     result(errno, String::from_utf8_lossy(&name).into_owned())
 }
 
 pub fn write(fd: Fd, text: &[u8]) -> Call<usize> {
     // SAFETY: one buffer that outlives the call, as below.
-    filled(|place| unsafe { abi::fd_write(fd, &bytes(text), 1, place) })
+    filled(|place| unsafe { raw::fd_write(fd, &bytes(text), 1, place) })
 }
 
 pub fn write_parts(fd: Fd, parts: &[&[u8]]) -> Call<usize> {
     let parts: Vec<Buffer> = parts.iter().map(|part| bytes(part)).collect();
-    filled(|place| unsafe { abi::fd_write(fd, parts.as_ptr(), parts.len(), place) })
+    filled(|place| unsafe { raw::fd_write(fd, parts.as_ptr(), parts.len(), place) })
 }
 
 pub fn pwrite(fd: Fd, text: &[u8], offset: u64) -> Call<usize> {
-    filled(|place| unsafe { abi::fd_pwrite(fd, &bytes(text), 1, offset, place) })
+    filled(|place| unsafe { raw::fd_pwrite(fd, &bytes(text), 1, offset, place) })
 }
 
 pub fn read(fd: Fd, length: usize) -> Call<Vec<u8>> {
-    read_with(length, |buffer, place| unsafe { abi::fd_read(fd, buffer, 1, place) })
+    read_with(length, |buffer, place| unsafe { raw::fd_read(fd, buffer, 1, place) })
 }
 
 pub fn pread(fd: Fd, length: usize, offset: u64) -> Call<Vec<u8>> {
-    read_with(length, |buffer, place| unsafe { abi::fd_pread(fd, buffer, 1, offset, place) })
+    read_with(length, |buffer, place| unsafe { raw::fd_pread(fd, buffer, 1, offset, place) })
 }
 
 pub fn receive(fd: Fd, length: usize) -> Call<Vec<u8>> {
     let mut told = 0;
-    read_with(length, |buffer, place| unsafe { abi::sock_recv(fd, buffer, 1, 0, place, &mut told) })
+    read_with(length, |buffer, place| unsafe { raw::sock_recv(fd, buffer, 1, 0, place, &mut told) })
 }
 
 pub fn send(fd: Fd, text: &[u8]) -> Call<usize> {
-    filled(|place| unsafe { abi::sock_send(fd, &bytes(text), 1, 0, place) })
+    filled(|place| unsafe { raw::sock_send(fd, &bytes(text), 1, 0, place) })
 }
 
 fn read_with(length: usize, call: impl FnOnce(*const Buffer, *mut usize) -> Errno) -> Call<Vec<u8>> {
@@ -180,13 +180,13 @@ fn read_with(length: usize, call: impl FnOnce(*const Buffer, *mut usize) -> Errn
 pub fn read_parts(fd: Fd, first: usize, second: usize) -> Call<(Vec<u8>, Vec<u8>, usize)> {
     let (mut one, mut two) = (vec![0; first], vec![0; second]);
     let parts = [Buffer { start: one.as_mut_ptr(), length: first }, Buffer { start: two.as_mut_ptr(), length: second }];
-    let read = filled(|place| unsafe { abi::fd_read(fd, parts.as_ptr(), 2, place) })?;
+    let read = filled(|place| unsafe { raw::fd_read(fd, parts.as_ptr(), 2, place) })?;
     Ok((one, two, read))
 }
 
 pub fn readdir(fd: Fd, length: usize, cookie: u64) -> Call<Vec<u8>> {
     let mut buffer = vec![0; length];
-    let used = filled(|place| unsafe { abi::fd_readdir(fd, buffer.as_mut_ptr(), length, cookie, place) })?;
+    let used = filled(|place| unsafe { raw::fd_readdir(fd, buffer.as_mut_ptr(), length, cookie, place) })?;
     buffer.truncate(used);
     Ok(buffer)
 }
@@ -195,7 +195,7 @@ macro_rules! of_a_path {
     ($($name:ident => $function:ident;)*) => {
         $(pub fn $name(fd: Fd, path: &str) -> Call<()> {
             // SAFETY: a text that outlives the call.
-            result(unsafe { abi::$function(fd, path.as_ptr(), path.len()) }, ())
+            result(unsafe { raw::$function(fd, path.as_ptr(), path.len()) }, ())
         })*
     };
 }
@@ -207,28 +207,28 @@ of_a_path! {
 }
 
 pub fn stat(fd: Fd, lookup: u32, path: &str) -> Call<Filestat> {
-    filled(|place| unsafe { abi::path_filestat_get(fd, lookup, path.as_ptr(), path.len(), place) })
+    filled(|place| unsafe { raw::path_filestat_get(fd, lookup, path.as_ptr(), path.len(), place) })
 }
 
 pub fn set_times(fd: Fd, lookup: u32, path: &str, accessed: u64, modified: u64, flags: u16) -> Call<()> {
-    result(unsafe { abi::path_filestat_set_times(fd, lookup, path.as_ptr(), path.len(), accessed, modified, flags) }, ())
+    result(unsafe { raw::path_filestat_set_times(fd, lookup, path.as_ptr(), path.len(), accessed, modified, flags) }, ())
 }
 
 pub fn link(from: Fd, lookup: u32, old: &str, to: Fd, new: &str) -> Call<()> {
-    result(unsafe { abi::path_link(from, lookup, old.as_ptr(), old.len(), to, new.as_ptr(), new.len()) }, ())
+    result(unsafe { raw::path_link(from, lookup, old.as_ptr(), old.len(), to, new.as_ptr(), new.len()) }, ())
 }
 
 pub fn rename(from: Fd, old: &str, to: Fd, new: &str) -> Call<()> {
-    result(unsafe { abi::path_rename(from, old.as_ptr(), old.len(), to, new.as_ptr(), new.len()) }, ())
+    result(unsafe { raw::path_rename(from, old.as_ptr(), old.len(), to, new.as_ptr(), new.len()) }, ())
 }
 
 pub fn symlink(text: &str, fd: Fd, path: &str) -> Call<()> {
-    result(unsafe { abi::path_symlink(text.as_ptr(), text.len(), fd, path.as_ptr(), path.len()) }, ())
+    result(unsafe { raw::path_symlink(text.as_ptr(), text.len(), fd, path.as_ptr(), path.len()) }, ())
 }
 
 pub fn readlink(fd: Fd, path: &str, length: usize) -> Call<String> {
     let mut buffer = vec![0; length];
-    let used = filled(|place| unsafe { abi::path_readlink(fd, path.as_ptr(), path.len(), buffer.as_mut_ptr(), length, place) })?;
+    let used = filled(|place| unsafe { raw::path_readlink(fd, path.as_ptr(), path.len(), buffer.as_mut_ptr(), length, place) })?;
     Ok(String::from_utf8_lossy(&buffer[..used.min(length)]).into_owned())
 }
 
@@ -238,7 +238,7 @@ pub fn open(fd: Fd, path: &str, how: u16, rights: u64, flags: u16) -> Call<Fd> {
 }
 
 pub fn open_with(fd: Fd, lookup: u32, path: &[u8], how: u16, rights: u64, flags: u16) -> Call<Fd> {
-    filled(|place| unsafe { abi::path_open(fd, lookup, path.as_ptr(), path.len(), how, rights, ALL, flags, place) })
+    filled(|place| unsafe { raw::path_open(fd, lookup, path.as_ptr(), path.len(), how, rights, ALL, flags, place) })
 }
 
 pub fn open_dir(fd: Fd, path: &str) -> Call<Fd> {
@@ -247,14 +247,13 @@ pub fn open_dir(fd: Fd, path: &str) -> Call<Fd> {
 
 pub fn poll(wanted: &[Subscription]) -> Call<Vec<Event>> {
     let mut events = vec![Event::default(); wanted.len()];
-    let happened =
-        filled(|place| unsafe { abi::poll_oneoff(wanted.as_ptr(), events.as_mut_ptr(), wanted.len(), place) })?;
+    let happened = filled(|place| unsafe { raw::poll_oneoff(wanted.as_ptr(), events.as_mut_ptr(), wanted.len(), place) })?;
     events.truncate(happened);
     Ok(events)
 }
 
 pub fn random(length: usize) -> Call<Vec<u8>> {
     let mut buffer = vec![0; length];
-    result(unsafe { abi::random_get(buffer.as_mut_ptr(), length) }, ())?;
+    result(unsafe { raw::random_get(buffer.as_mut_ptr(), length) }, ())?;
     Ok(buffer)
 }

@@ -13,7 +13,7 @@ use wiggle::GuestMemory;
 use crate::guest::commands::CALL_BYTES;
 use crate::guest::growth::Growth;
 use crate::guest::lookup;
-use crate::guest::paths::{self, EIO, EPERM};
+use crate::guest::paths::{self, EBADF, EIO, EPERM};
 
 /// Descriptor of the preopened root, the first after the streams.
 const ROOT: i32 = 3;
@@ -62,6 +62,11 @@ impl ModuleState {
             }
             _ => drop(self.directories.remove(&descriptor)),
         }
+    }
+
+    /// Writes a directory to its disk.
+    pub(super) fn sync_directory(&self, descriptor: i32) -> i32 {
+        self.directories.get(&descriptor).map_or(EBADF, |path| paths::sync_directory(path))
     }
 
     pub(super) fn renumber(&mut self, from: i32, to: i32) {
@@ -205,6 +210,28 @@ pub(super) fn read_link(
     write(memory, buffer.0, &target)?;
     write(memory, result, &u32::try_from(target.len())?.to_le_bytes())?;
     Ok(0)
+}
+
+/// Whether a path can only be of a directory.
+pub(super) fn ends_with_slash(caller: &mut Caller<'_, ModuleState>, place: Place) -> wasmtime::Result<bool> {
+    let (memory, _) = parts(caller)?;
+    Ok(place.read(memory).is_some_and(|path| path.ends_with('/')))
+}
+
+/// The path without slashes at its end.
+pub(super) fn without_slashes(caller: &mut Caller<'_, ModuleState>, place: Place) -> wasmtime::Result<Place> {
+    let (memory, _) = parts(caller)?;
+    let trimmed = place.read(memory).map_or(0, |path| path.trim_end_matches('/').len());
+    Ok(if trimmed == 0 { place } else { Place { length: i32::try_from(trimmed)?, ..place } })
+}
+
+/// Whether the `filestat` at `result` is of a directory. Its type is at the same place in both versions.
+pub(super) fn is_directory(caller: &mut Caller<'_, ModuleState>, result: i32) -> wasmtime::Result<bool> {
+    const TYPE_AT: usize = 16;
+    const DIRECTORY: u8 = 3;
+    let (memory, _) = parts(caller)?;
+    let at = usize::try_from(result.cast_unsigned())?.checked_add(TYPE_AT);
+    Ok(at.and_then(|at| memory.get(at)) == Some(&DIRECTORY))
 }
 
 /// After a successful `path_open`: remembers the path if it is of a directory.
