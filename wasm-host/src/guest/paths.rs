@@ -58,6 +58,14 @@ pub(super) fn read_link(path: &Path) -> Result<Vec<u8>, i32> {
     lookup::read_link(CWD, path).map_err(number)
 }
 
+/// A path without slashes at its end, unless it has nothing else.
+pub(super) fn without_slashes(path: &str) -> &str {
+    match path.trim_end_matches('/') {
+        "" => path,
+        trimmed => trimmed,
+    }
+}
+
 /// Writes a directory, given by an absolute path, to its disk. Returns an error number, or 0.
 pub(super) fn sync_directory(path: &Path) -> i32 {
     let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;

@@ -34,7 +34,12 @@ fn main() {
         ("directories", directories::CHECKS),
         ("paths", paths::CHECKS),
     ];
+    // Names of what would end the guest; with commas between.
+    let left_out = std::env::var("LEFT_OUT").unwrap_or_default();
     for (name, check) in all.iter().flat_map(|(_, checks)| checks.iter()) {
+        if left_out.split(',').any(|other| other == *name) {
+            continue;
+        }
         let made = calls::mkdir(data, name).and_then(|()| calls::open_dir(data, name));
         let found = match made {
             Ok(place) => {

@@ -221,8 +221,10 @@ pub(super) fn ends_with_slash(caller: &mut Caller<'_, ModuleState>, place: Place
 /// The path without slashes at its end.
 pub(super) fn without_slashes(caller: &mut Caller<'_, ModuleState>, place: Place) -> wasmtime::Result<Place> {
     let (memory, _) = parts(caller)?;
-    let trimmed = place.read(memory).map_or(0, |path| path.trim_end_matches('/').len());
-    Ok(if trimmed == 0 { place } else { Place { length: i32::try_from(trimmed)?, ..place } })
+    Ok(match place.read(memory).map(paths::without_slashes) {
+        Some(path) => Place { length: i32::try_from(path.len())?, ..place },
+        None => place,
+    })
 }
 
 /// Whether the `filestat` at `result` is of a directory. Its type is at the same place in both versions.
