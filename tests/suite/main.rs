@@ -40,6 +40,7 @@ mod user;
 mod userns;
 mod wasi;
 mod wasi_p1;
+mod web;
 
 mod image_volumes;
 mod images;

@@ -41,6 +41,10 @@ pub const LARGE: Guest = Guest { name: "large", source: Source::Built };
 pub const TOOLBOX: Guest = Guest { name: "toolbox", source: Source::Built };
 /// A command component of WASI 0.3 (tests/guests/p3).
 pub const P3: Guest = Guest { name: "p3", source: Source::Built };
+/// A service of wasi:http 0.2 (tests/guests/web).
+pub const WEB: Guest = Guest { name: "web.p2", source: Source::Built };
+/// A service of wasi:http 0.3 (tests/guests/web3).
+pub const WEB_P3: Guest = Guest { name: "web.p3", source: Source::Built };
 
 macro_rules! text {
     ($($(#[$doc:meta])* $constant:ident = $name:literal;)*) => {
