@@ -12,6 +12,7 @@ use super::request_container;
 use crate::cgroup::{CgroupPath, unit};
 use crate::container::entrypoint::{Module, Node, SCRIPT_LINE, Tree};
 use crate::container::spec::{self, ImageDefaults};
+use crate::container::tuning;
 use crate::container::{
     Container, ContainerConfig, ContainerMetadata, ImageFiles, ImageVolume, ProcessSpec, ResolvedMount, Resources,
     SeccompRequest, capabilities, mounts, release, seccomp, signals,
@@ -88,7 +89,8 @@ async fn make(
     }
     // Found in the cache, as it was compiled at the pull. Looked at now so that a guest that cannot run is refused here.
     let code = runtime.images.code(&process.module_digest).await?;
-    let kind = super::container_start::code_kind(&process.module, &code.report)?;
+    let kind =
+        super::container_start::code_kind(&process.module, &code.report, tuning::invoked(&config, sandbox.metadata()).is_some())?;
 
     let id = ContainerId::generate();
     let cgroup = unit::below(&CgroupPath::recorded(&sandbox.metadata().cgroup_parent)?, id.as_str())?.to_string();

@@ -59,7 +59,7 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
     let metadata = container.metadata();
     let code = runtime.images.code(&metadata.process.module_digest).instrument(tracing::debug_span!("code")).await?;
     let mut spec = spec::guest_spec(metadata, sandbox.metadata(), &runtime.config);
-    spec.set_kind(code_kind(&metadata.process.module, &code.report)?);
+    spec.set_kind(code_kind(&metadata.process.module, &code.report, !spec.invoke.is_empty())?);
     if spec.kind() == CodeKind::ComponentHttp {
         spec.http = Some(served(runtime, metadata, sandbox, &container.resources().unwrap_or_default())?);
     }
@@ -133,8 +133,8 @@ async fn pids(runtime: &Runtime, metadata: &ContainerMetadata, sandbox: &Sandbox
 }
 
 /// How the code is run; refused where there is nothing to run in it.
-pub(super) fn code_kind(module: &Path, report: &CodeReport) -> Result<CodeKind, Error> {
-    launch::code_kind(report).map_err(|reason| Error::Precondition(format!("{}: {reason}", module.display())))
+pub(super) fn code_kind(module: &Path, report: &CodeReport, invoked: bool) -> Result<CodeKind, Error> {
+    launch::code_kind(report, invoked).map_err(|reason| Error::Precondition(format!("{}: {reason}", module.display())))
 }
 
 fn mount(mount: &ResolvedMount) -> MountPlan {
@@ -157,7 +157,7 @@ mod tests {
     fn what_cannot_be_run_is_refused() {
         let code = |world: &str| {
             let report = CodeReport { kind: "component".into(), world: world.into(), wasi: "p2".into(), imports: Vec::new() };
-            code_kind(Path::new("/a.wasm"), &report).unwrap_err().code()
+            code_kind(Path::new("/a.wasm"), &report, false).unwrap_err().code()
         };
         assert_eq!(code("reactor"), tonic::Code::FailedPrecondition);
     }

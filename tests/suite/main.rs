@@ -51,6 +51,7 @@ mod images_settings;
 mod again;
 mod concurrency;
 mod config_cli;
+mod desk;
 mod events;
 mod metrics;
 mod records;

@@ -66,6 +66,10 @@ text! {
     GROW = "grow";
     /// Has no `_start`.
     NO_START = "no-start";
+    /// Functions to be called one by one.
+    REACTOR = "reactor";
+    /// The same of a component.
+    REACTOR_P2 = "reactor.p2";
     /// Computes for ever.
     SPIN = "spin";
     TRAP_BOUNDS = "trap-bounds";

@@ -1,4 +1,4 @@
-//! Runs commands: modules with `_start`, components with `wasi:cli/run` of 0.2 or 0.3.
+//! Runs commands: modules with `_start`, components with `wasi:cli/run` of 0.2 or 0.3; or one function of what is none.
 
 use wasmtime::component::Component;
 use wasmtime::{Module, Store};
@@ -6,6 +6,7 @@ use wasmtime_wasi::{WasiCtxBuilder, p2, p3};
 
 use super::code::Code;
 use super::growth::Growth;
+use super::invoke::{self, Wish};
 use super::offer::{self, Facts};
 use super::outcome::Ending;
 use super::outgoing::Outgoing;
@@ -29,6 +30,7 @@ pub(super) fn run(
     code: Code,
     mut context: WasiCtxBuilder,
     spec: &GuestSpec,
+    wish: Option<&Wish<'_>>,
     facts: Facts,
     growth: Growth,
     ready: impl FnOnce(),
@@ -47,11 +49,11 @@ pub(super) fn run(
     let ending = match code {
         Code::Module(module) => {
             let state = ModuleState::new(context.build_p1(), growth);
-            runtime.block_on(run_module(prepared, &module, state, facts, ready))
+            runtime.block_on(run_module(prepared, &module, state, wish, facts, ready))
         }
         Code::Component(component) => {
             let state = ComponentState::new(context.build(), Outgoing::new(spec), growth);
-            runtime.block_on(run_component(prepared, &component, state, ready))
+            runtime.block_on(run_component(prepared, &component, state, wish, ready))
         }
         Code::Service(_) => return Ending::NotStarted("a service is no command".to_owned()),
     };
@@ -61,27 +63,50 @@ pub(super) fn run(
 }
 
 /// How far a guest came, told by the side of the result; both sides mean the end.
-type Run = Result<Ending, Ending>;
+pub(super) type Run = Result<Ending, Ending>;
 
-async fn run_module(prepared: &Prepared, module: &Module, state: ModuleState, facts: Facts, ready: impl FnOnce()) -> Run {
+async fn run_module(
+    prepared: &Prepared,
+    module: &Module,
+    state: ModuleState,
+    wish: Option<&Wish<'_>>,
+    facts: Facts,
+    ready: impl FnOnce(),
+) -> Run {
     let instance = prepared.modules.instantiate_pre(module).map_err(Ending::not_started)?;
-    if module.get_export("_start").is_none() {
+    let invoked = wish.map(|wish| invoke::OfModule::find(wish, module)).transpose()?;
+    if invoked.is_none() && module.get_export("_start").is_none() {
         return Err(Ending::NotStarted("the module has no function _start, so it is not a command".to_owned()));
     }
     let mut store = store(prepared, state);
     store.limiter(|state| &mut state.growth);
     ready();
     let instance = instance.instantiate_async(&mut store).await.map_err(Ending::from_instantiation)?;
+    if let Some(invoked) = invoked {
+        return invoked.call(store, instance).await;
+    }
     offer::make(&mut store, &instance, facts).await.map_err(|error| Ending::from_call(&error))?;
     let start = instance.get_typed_func::<(), ()>(&mut store, "_start").map_err(Ending::not_started)?;
     let result = start.call_async(&mut store, ()).await;
     end(store, result.map(|()| Ok(())))
 }
 
-async fn run_component(prepared: &Prepared, component: &Component, state: ComponentState, ready: impl FnOnce()) -> Run {
+async fn run_component(
+    prepared: &Prepared,
+    component: &Component,
+    state: ComponentState,
+    wish: Option<&Wish<'_>>,
+    ready: impl FnOnce(),
+) -> Run {
+    let invoked = wish.map(|wish| invoke::OfComponent::find(wish, component)).transpose()?;
     let instance = prepared.components.instantiate_pre(component).map_err(Ending::not_started)?;
     let mut store = store(prepared, state);
     store.limiter(|state| &mut state.growth);
+    if let Some(invoked) = invoked {
+        ready();
+        let instance = instance.instantiate_async(&mut store).await.map_err(Ending::from_instantiation)?;
+        return invoked.call(store, instance).await;
+    }
     if let Ok(command) = p2::bindings::CommandPre::new(instance.clone()) {
         ready();
         let command = command.instantiate_async(&mut store).await.map_err(Ending::from_instantiation)?;
@@ -103,7 +128,7 @@ fn store<T>(prepared: &Prepared, state: T) -> Store<T> {
     store
 }
 
-fn end<T>(store: Store<T>, result: wasmtime::Result<Result<(), ()>>) -> Run {
+pub(super) fn end<T>(store: Store<T>, result: wasmtime::Result<Result<(), ()>>) -> Run {
     // The process ends now; taking the instance apart would only delay it.
     std::mem::forget(store);
     Ok(match result {

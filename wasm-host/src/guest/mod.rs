@@ -8,6 +8,7 @@ mod commands;
 mod descriptors;
 mod growth;
 mod http;
+mod invoke;
 mod lookup;
 mod offer;
 mod outcome;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 pub use self::code::{Code, LoadError, load};
 use self::growth::Growth;
+use self::invoke::Wish;
 use self::offer::Facts;
 use self::outcome::Ending;
 pub use self::outcome::refuse;
@@ -72,7 +74,10 @@ pub fn run(prepared: &Prepared, spec: &GuestSpec, code: Code, io: GuestIo, ready
     let ending = catch_unwind(AssertUnwindSafe(|| match code {
         Code::Service(service) => http::serve(*service, spec, &streams, Arc::clone(&outcome), ready),
         code => match wasi::context(spec, &streams) {
-            Ok(context) => commands::run(prepared, code, context, spec, Facts::new(spec, &streams), growth, ready),
+            Ok(context) => {
+                let wish = Wish::of(spec, streams.stdout.clone());
+                commands::run(prepared, code, context, spec, wish.as_ref(), Facts::new(spec, &streams), growth, ready)
+            }
             Err(error) => Ending::NotStarted(error.to_string()),
         },
     }))
