@@ -9,7 +9,6 @@ use super::capabilities;
 use super::entrypoint::{self, EntrypointError, Module, Program, Tree};
 use super::metadata::{ContainerConfig, ContainerMetadata, ProcessSpec, SeccompRequest};
 use super::mounts::clean;
-use super::tuning;
 use super::user::{self, UserError};
 use crate::config::{Config, Seccomp};
 use crate::sandbox::{NamespaceMode, SandboxMetadata, sysctls};
@@ -125,7 +124,6 @@ pub fn guest_spec(container: &ContainerMetadata, sandbox: &SandboxMetadata, conf
         capability_bounding: capabilities::bounding(&asked.capabilities),
         // A capability of the pod's user namespace is none on the node's network.
         no_low_ports: sandbox.config.user_namespace.is_some() || !capabilities::keeps_low_ports(&asked.capabilities),
-        invoke: tuning::invoked(asked, sandbox).unwrap_or_default().to_owned(),
         ..GuestSpec::default()
     }
 }

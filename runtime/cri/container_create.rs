@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use images::{ArtifactKind, FileKind, Image, Images, LookupError};
-use wasm_host::protocol::CodeKind;
+use wasm_host::protocol::{CodeKind, GuestSpec};
 
 use super::error::Error;
 use super::request_container;
@@ -109,6 +109,9 @@ async fn make(
         cgroup,
         config,
     };
+    let mut asked = GuestSpec { env: metadata.process.env.clone(), ..GuestSpec::default() };
+    asked.set_kind(kind);
+    super::container_start::tune(&runtime, &metadata, &sandbox, &mut asked)?;
     if kind == CodeKind::ComponentHttp {
         super::container_start::served(&runtime, &metadata, &sandbox, &Resources::default())?;
     }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use images::CodeReport;
 use tracing::Instrument;
-use wasm_host::protocol::{CodeKind, HttpService};
+use wasm_host::protocol::{CodeKind, GuestSpec, HttpService};
 
 use super::error::Error;
 use crate::cgroup::{Limits, driver};
 use crate::container::launch::{self, LaunchPlan, Pids};
 use crate::container::{
     Container, ContainerEvent, ContainerMetadata, ContainerState, Exit, ResolvedMount, Resources, bind::MountPlan, directory,
-    service, spec,
+    service, spec, tuning,
 };
 use crate::host::Process;
 use crate::proto::runtime::v1::{StartContainerRequest, StartContainerResponse};
@@ -59,7 +59,8 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
     let metadata = container.metadata();
     let code = runtime.images.code(&metadata.process.module_digest).instrument(tracing::debug_span!("code")).await?;
     let mut spec = spec::guest_spec(metadata, sandbox.metadata(), &runtime.config);
-    spec.set_kind(code_kind(&metadata.process.module, &code.report, !spec.invoke.is_empty())?);
+    spec.set_kind(code_kind(&metadata.process.module, &code.report, invoked(metadata, sandbox))?);
+    tune(runtime, metadata, sandbox, &mut spec)?;
     if spec.kind() == CodeKind::ComponentHttp {
         spec.http = Some(served(runtime, metadata, sandbox, &container.resources().unwrap_or_default())?);
     }
@@ -96,6 +97,22 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
     let launched = launch::launch(&runtime.host, plan).await;
     driver::release(made).await;
     Ok(launched?)
+}
+
+/// Whether one function is called instead of running it.
+pub(super) fn invoked(container: &ContainerMetadata, sandbox: &Sandbox) -> bool {
+    tuning::invoked(&container.config, sandbox.metadata()).is_some()
+}
+
+/// What people ask of a guest while they work on it.
+pub(super) fn tune(
+    runtime: &Runtime,
+    container: &ContainerMetadata,
+    sandbox: &Sandbox,
+    spec: &mut GuestSpec,
+) -> Result<(), Error> {
+    let handler = runtime.config.handlers.get(&sandbox.metadata().config.handler).cloned().unwrap_or_default();
+    tuning::add_to(spec, &container.config, sandbox.metadata(), &handler).map_err(|error| Error::Invalid(error.to_string()))
 }
 
 /// How a component that answers HTTP requests is served.

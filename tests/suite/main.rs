@@ -59,3 +59,4 @@ mod restart;
 mod stream;
 mod toolbox;
 mod traces;
+mod tuning;

@@ -5,6 +5,7 @@ use wasmtime::{Module, Store};
 use wasmtime_wasi::{WasiCtxBuilder, p2, p3};
 
 use super::code::Code;
+use super::dumps::Dumps;
 use super::growth::Growth;
 use super::invoke::{self, Wish};
 use super::offer::{self, Facts};
@@ -24,15 +25,21 @@ const EVENTS_PER_TICK: usize = 64;
 /// a single call from asking for more than a 32-bit guest has. wasmtime's own default is 128 MiB.
 pub(super) const CALL_BYTES: usize = 1 << 32;
 
+/// What is particular about a guest, besides its code.
+pub(super) struct Given<'a> {
+    pub(super) wish: Option<Wish<'a>>,
+    pub(super) dumps: Option<Dumps>,
+    pub(super) facts: Facts,
+}
+
 /// Runs `code` to its end. Calls `ready` right before the guest's own code begins.
 pub(super) fn run(
     prepared: &Prepared,
     code: Code,
     mut context: WasiCtxBuilder,
     spec: &GuestSpec,
-    wish: Option<&Wish<'_>>,
-    facts: Facts,
     growth: Growth,
+    given: Given<'_>,
     ready: impl FnOnce(),
 ) -> Ending {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -49,11 +56,11 @@ pub(super) fn run(
     let ending = match code {
         Code::Module(module) => {
             let state = ModuleState::new(context.build_p1(), growth);
-            runtime.block_on(run_module(prepared, &module, state, wish, facts, ready))
+            runtime.block_on(run_module(prepared, &module, state, given, ready))
         }
         Code::Component(component) => {
             let state = ComponentState::new(context.build(), Outgoing::new(spec), growth);
-            runtime.block_on(run_component(prepared, &component, state, wish, ready))
+            runtime.block_on(run_component(prepared, &component, state, given, ready))
         }
         Code::Service(_) => return Ending::NotStarted("a service is no command".to_owned()),
     };
@@ -65,16 +72,10 @@ pub(super) fn run(
 /// How far a guest came, told by the side of the result; both sides mean the end.
 pub(super) type Run = Result<Ending, Ending>;
 
-async fn run_module(
-    prepared: &Prepared,
-    module: &Module,
-    state: ModuleState,
-    wish: Option<&Wish<'_>>,
-    facts: Facts,
-    ready: impl FnOnce(),
-) -> Run {
+async fn run_module(prepared: &Prepared, module: &Module, state: ModuleState, given: Given<'_>, ready: impl FnOnce()) -> Run {
     let instance = prepared.modules.instantiate_pre(module).map_err(Ending::not_started)?;
-    let invoked = wish.map(|wish| invoke::OfModule::find(wish, module)).transpose()?;
+    let dumps = given.dumps.as_ref();
+    let invoked = given.wish.as_ref().map(|wish| invoke::OfModule::find(wish, module)).transpose()?;
     if invoked.is_none() && module.get_export("_start").is_none() {
         return Err(Ending::NotStarted("the module has no function _start, so it is not a command".to_owned()));
     }
@@ -83,35 +84,36 @@ async fn run_module(
     ready();
     let instance = instance.instantiate_async(&mut store).await.map_err(Ending::from_instantiation)?;
     if let Some(invoked) = invoked {
-        return invoked.call(store, instance).await;
+        return invoked.call(store, instance, dumps).await;
     }
-    offer::make(&mut store, &instance, facts).await.map_err(|error| Ending::from_call(&error))?;
+    offer::make(&mut store, &instance, given.facts).await.map_err(|error| Ending::from_call(&error))?;
     let start = instance.get_typed_func::<(), ()>(&mut store, "_start").map_err(Ending::not_started)?;
     let result = start.call_async(&mut store, ()).await;
-    end(store, result.map(|()| Ok(())))
+    end(store, result.map(|()| Ok(())), dumps)
 }
 
 async fn run_component(
     prepared: &Prepared,
     component: &Component,
     state: ComponentState,
-    wish: Option<&Wish<'_>>,
+    given: Given<'_>,
     ready: impl FnOnce(),
 ) -> Run {
-    let invoked = wish.map(|wish| invoke::OfComponent::find(wish, component)).transpose()?;
+    let dumps = given.dumps.as_ref();
+    let invoked = given.wish.as_ref().map(|wish| invoke::OfComponent::find(wish, component)).transpose()?;
     let instance = prepared.components.instantiate_pre(component).map_err(Ending::not_started)?;
     let mut store = store(prepared, state);
     store.limiter(|state| &mut state.growth);
     if let Some(invoked) = invoked {
         ready();
         let instance = instance.instantiate_async(&mut store).await.map_err(Ending::from_instantiation)?;
-        return invoked.call(store, instance).await;
+        return invoked.call(store, instance, dumps).await;
     }
     if let Ok(command) = p2::bindings::CommandPre::new(instance.clone()) {
         ready();
         let command = command.instantiate_async(&mut store).await.map_err(Ending::from_instantiation)?;
         let result = command.wasi_cli_run().call_run(&mut store).await;
-        return end(store, result);
+        return end(store, result, dumps);
     }
     let Ok(command) = p3::bindings::CommandPre::new(instance) else {
         return Err(Ending::NotStarted("the component does not export wasi:cli/run, so it is not a command".to_owned()));
@@ -119,7 +121,7 @@ async fn run_component(
     ready();
     let command = command.instantiate_async(&mut store).await.map_err(Ending::from_instantiation)?;
     let result = store.run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await).await;
-    end(store, result.and_then(|result| result))
+    end(store, result.and_then(|result| result), dumps)
 }
 
 fn store<T>(prepared: &Prepared, state: T) -> Store<T> {
@@ -128,12 +130,16 @@ fn store<T>(prepared: &Prepared, state: T) -> Store<T> {
     store
 }
 
-pub(super) fn end<T>(store: Store<T>, result: wasmtime::Result<Result<(), ()>>) -> Run {
+pub(super) fn end<T: 'static>(mut store: Store<T>, result: wasmtime::Result<Result<(), ()>>, dumps: Option<&Dumps>) -> Run {
+    let dumped = match (&result, dumps) {
+        (Err(error), Some(dumps)) => dumps.write(&mut store, error),
+        _ => None,
+    };
     // The process ends now; taking the instance apart would only delay it.
     std::mem::forget(store);
     Ok(match result {
         Ok(Ok(())) => Ending::Exited(0),
         Ok(Err(())) => Ending::Exited(1),
-        Err(error) => Ending::from_call(&error),
+        Err(error) => Ending::from_call(&error).with(dumped),
     })
 }

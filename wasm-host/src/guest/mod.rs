@@ -6,6 +6,7 @@
 mod code;
 mod commands;
 mod descriptors;
+mod dumps;
 mod growth;
 mod http;
 mod invoke;
@@ -20,12 +21,15 @@ mod preview1;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod tuned;
 
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 pub use self::code::{Code, LoadError, load};
+use self::commands::Given;
+use self::dumps::Dumps;
 use self::growth::Growth;
 use self::invoke::Wish;
 use self::offer::Facts;
@@ -33,6 +37,7 @@ use self::outcome::Ending;
 pub use self::outcome::refuse;
 pub(crate) use self::prepared::{ComponentState, link_components};
 pub use self::prepared::{PrepareError, Prepared};
+pub use self::tuned::{is_tuned, load_tuned};
 use crate::protocol::GuestSpec;
 use crate::stdio::{Descriptors, Streams};
 use crate::wasi;
@@ -75,8 +80,12 @@ pub fn run(prepared: &Prepared, spec: &GuestSpec, code: Code, io: GuestIo, ready
         Code::Service(service) => http::serve(*service, spec, &streams, Arc::clone(&outcome), ready),
         code => match wasi::context(spec, &streams) {
             Ok(context) => {
-                let wish = Wish::of(spec, streams.stdout.clone());
-                commands::run(prepared, code, context, spec, wish.as_ref(), Facts::new(spec, &streams), growth, ready)
+                let given = Given {
+                    wish: Wish::of(spec, streams.stdout.clone()),
+                    dumps: Dumps::of(spec),
+                    facts: Facts::new(spec, &streams),
+                };
+                commands::run(prepared, code, context, spec, growth, given, ready)
             }
             Err(error) => Ending::NotStarted(error.to_string()),
         },

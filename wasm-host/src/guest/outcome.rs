@@ -67,6 +67,14 @@ impl Ending {
         }
     }
 
+    /// With a line more for people, where there is one.
+    pub(super) fn with(self, line: Option<String>) -> Self {
+        match (self, line) {
+            (Ending::Trapped(report), Some(line)) => Ending::Trapped(format!("{report}\n{line}")),
+            (ending, _) => ending,
+        }
+    }
+
     fn outcome(&self) -> Outcome {
         let (exit_code, reason, message) = match self {
             Ending::Exited(0) => (0, "Completed", ""),
@@ -157,7 +165,7 @@ fn trap_report(error: &wasmtime::Error) -> String {
         match text.split_once('\n') {
             // wasmtime hangs the backtrace over the trap as one more cause.
             Some((title, backtrace)) if title.starts_with(BACKTRACE_TITLE) => frames = backtrace.to_owned(),
-            _ if text.starts_with(BACKTRACE_TITLE) => {}
+            _ if text.starts_with(BACKTRACE_TITLE) || text.starts_with(CORE_DUMP_TITLE) => {}
             _ => causes.push(text),
         }
     }
@@ -173,6 +181,9 @@ fn trap_report(error: &wasmtime::Error) -> String {
 
 /// First line of wasmtime's text of a [`WasmBacktrace`].
 const BACKTRACE_TITLE: &str = "error while executing at wasm backtrace";
+
+/// First words of wasmtime's text of a [`wasmtime::WasmCoreDump`], which says the backtrace once more.
+const CORE_DUMP_TITLE: &str = "wasm coredump generated while executing";
 
 fn bounded(text: &str) -> &str {
     text.get(..text.floor_char_boundary(MESSAGE_BYTES)).unwrap_or_default()

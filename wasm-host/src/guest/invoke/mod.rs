@@ -11,6 +11,7 @@ use wasmtime::component::{self, Component, ComponentExportIndex, types};
 use wasmtime::{ExternType, FuncType, Module, Store, Val};
 
 use super::commands::{self, Run};
+use super::dumps::Dumps;
 use super::outcome::Ending;
 use super::prepared::ComponentState;
 use crate::protocol::GuestSpec;
@@ -68,12 +69,17 @@ impl<'a> OfModule<'a> {
     }
 
     /// Calls it in an instance that has just been made.
-    pub(super) async fn call<T: Send + 'static>(self, mut store: Store<T>, instance: wasmtime::Instance) -> Run {
+    pub(super) async fn call<T: Send + 'static>(
+        self,
+        mut store: Store<T>,
+        instance: wasmtime::Instance,
+        dumps: Option<&Dumps>,
+    ) -> Run {
         if self.wish.text != INITIALIZE
             && let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut store, INITIALIZE)
             && let Err(error) = initialize.call_async(&mut store, ()).await
         {
-            return commands::end(store, Err(error));
+            return commands::end(store, Err(error), dumps);
         }
         let Some(function) = instance.get_func(&mut store, self.wish.text) else {
             return Err(unknown(self.wish.text, std::iter::empty()));
@@ -85,7 +91,7 @@ impl<'a> OfModule<'a> {
                 self.wish.print(&numbers::write(value));
             }
         }
-        commands::end(store, result.map(Ok))
+        commands::end(store, result.map(Ok), dumps)
     }
 }
 
@@ -119,7 +125,12 @@ impl<'a> OfComponent<'a> {
     }
 
     /// Calls it in an instance that has just been made.
-    pub(super) async fn call(self, mut store: Store<ComponentState>, instance: component::Instance) -> Run {
+    pub(super) async fn call(
+        self,
+        mut store: Store<ComponentState>,
+        instance: component::Instance,
+        dumps: Option<&Dumps>,
+    ) -> Run {
         let Some(function) = instance.get_func(&mut store, self.index) else {
             return Err(unknown(self.wish.text, std::iter::empty()));
         };
@@ -133,7 +144,7 @@ impl<'a> OfComponent<'a> {
                 values => values.iter().zip(&self.results).for_each(|(value, of)| self.wish.print(&wave::write(of, value))),
             }
         }
-        commands::end(store, result.map(Ok))
+        commands::end(store, result.map(Ok), dumps)
     }
 }
 

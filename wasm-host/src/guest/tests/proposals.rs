@@ -177,7 +177,7 @@ fn every_proposal_of_wasm_3_computes_in_a_command() {
 #[test]
 fn every_proposal_of_wasm_3_computes_in_a_service() {
     let compiler = engine::service().unwrap();
-    let engine = engine::pooled_service(2).unwrap();
+    let engine = engine::pooled_service(2, &engine::Tools::default()).unwrap();
     for (name, fields) in PROPOSALS {
         let wasm = wat::parse_str(format!(r#"(module {fields} (export "check" (func $check)))"#)).unwrap();
         let code = compiler.precompile_module(&wasm).unwrap();
