@@ -118,6 +118,11 @@ fn check(config: &Config, origin: &str) -> Result<(), ConfigError> {
     if config.handlers.is_empty() {
         return refuse("handlers", &"", "at least one handler is needed, such as [handlers.\"\"]");
     }
+    for handler in config.handlers.values() {
+        if let Err((key, value, reason)) = handler.check() {
+            return refuse(key, &value, &reason);
+        }
+    }
     if !["auto", "cgroupfs", "systemd"].contains(&config.cgroup.driver.as_str()) {
         return refuse("cgroup.driver", &config.cgroup.driver, "the driver is \"auto\", \"cgroupfs\" or \"systemd\"");
     }

@@ -26,6 +26,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::service;
+use crate::sandbox::egress;
+
 /// The file that is read where `--config` names none, if it is there.
 pub const DEFAULT_FILE: &str = "/etc/cri-wasm/config.toml";
 
@@ -95,6 +98,10 @@ section! {
         /// for `Unconfined`, for no profile at all or to be privileged runs without it, as in other runtimes. A profile of the
         /// pod's own comes on top in either case.
         pub seccomp: Seccomp = Seccomp::Always,
+        /// Where guests may connect to: networks (`10.0.0.0/8`), addresses, names or the names of a domain (`*.example.com`), each with
+        /// or without a port. Names are for HTTP requests; sockets know addresses alone. Unset: wherever the network lets
+        /// them. A pod's annotation `cri-wasm.dev/egress`, such a list with commas, can narrow it.
+        pub egress: Option<Vec<String>> = None,
         /// Where components listen that answer HTTP requests: a port, `:PORT` or an address with a port. Unset: the first TCP port
         /// that the container declares, else 8080. A container's own `CRI_WASM_HTTP_ADDR` goes before it.
         pub http_address: String = String::new(),
@@ -120,6 +127,32 @@ section! {
         pub profile: Profile = Profile::Off,
         /// Whether pods may ask for a profile by the annotation `cri-wasm.dev/profile`.
         pub profile_by_annotation: bool = false,
+    }
+}
+
+impl Handler {
+    /// What is wrong with it: the key, its value and the reason.
+    fn check(&self) -> Result<(), (&'static str, String, String)> {
+        let refuse = |key, value: &dyn ToString, reason: String| Err((key, value.to_string(), reason));
+        if let Err(error) = egress::check(self.egress.iter().flatten().map(String::as_str)) {
+            return refuse("handlers.egress", &self.egress.clone().unwrap_or_default().join(", "), error.to_string());
+        }
+        if let Err(error) = service::check_address(&self.http_address) {
+            return refuse("handlers.http_address", &self.http_address, error.to_string());
+        }
+        // More would reserve more address space than a process has.
+        if !(1..=10_000).contains(&self.http_max_requests) {
+            return refuse("handlers.http_max_requests", &self.http_max_requests, "it is 1 to 10000".to_owned());
+        }
+        let at_least_one = [
+            ("handlers.http_max_connections", u64::from(self.http_max_connections)),
+            ("handlers.http_request_timeout_seconds", self.http_request_timeout_seconds),
+            ("handlers.http_requests_per_instance", self.http_requests_per_instance.into()),
+        ];
+        match at_least_one.into_iter().find(|(_, value)| *value == 0) {
+            Some((key, value)) => refuse(key, &value, "it is at least 1".to_owned()),
+            None => Ok(()),
+        }
     }
 }
 

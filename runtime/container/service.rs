@@ -3,7 +3,7 @@
 use std::net::{Ipv6Addr, SocketAddr};
 
 use serde::Deserialize;
-use wasm_host::protocol::HttpService;
+use wasm_host::protocol::{HttpService, Listener};
 
 use super::metadata::ContainerConfig;
 use super::resources::Resources;
@@ -13,8 +13,13 @@ use crate::sandbox::metadata::{PortProtocol, SandboxConfig};
 /// Where the kubelet writes the container's ports: JSON of Kubernetes' `ContainerPort`s.
 const PORTS: &str = "io.kubernetes.container.ports";
 
+/// What the names of the kubelet's annotations of each container begin with.
+const KUBELET: &str = "io.kubernetes.container.";
+
 /// The variable of the container's environment that says where its service listens.
 const ADDRESS: &str = "CRI_WASM_HTTP_ADDR";
+
+const OPTION: &str = "the handler's http_address";
 
 /// The port where nobody says another.
 const PORT: u16 = 8080;
@@ -48,15 +53,32 @@ struct ContainerPort {
 }
 
 /// The TCP ports that the container declares, in its order: by the kubelet's annotation, else those of the pod. An annotation
-/// that cannot be read declares none: nobody but the kubelet has a reason to write it.
+/// that cannot be read declares none: nobody but the kubelet has a reason to write it. The kubelet writes it for containers
+/// that declare ports only; the ports of the pod are other containers' then.
 pub fn declared_ports(container: &ContainerConfig, sandbox: &SandboxConfig) -> Vec<DeclaredPort> {
     let Some(annotation) = container.annotations.get(PORTS) else {
+        if container.annotations.keys().any(|key| key.starts_with(KUBELET)) {
+            return Vec::new();
+        }
         let mapped = sandbox.ports.iter().filter(|port| port.protocol == PortProtocol::Tcp);
         return mapped.map(|port| DeclaredPort { name: String::new(), port: port.container_port }).collect();
     };
     let ports: Vec<ContainerPort> = serde_json::from_str(annotation).unwrap_or_default();
     let tcp = ports.into_iter().filter(|port| matches!(port.protocol.as_str(), "" | "TCP") && port.container_port != 0);
     tcp.map(|port| DeclaredPort { name: port.name, port: port.container_port }).collect()
+}
+
+/// Where a module that can accept connections is given sockets that listen: on each port that the container declares.
+pub fn listeners(container: &ContainerConfig, sandbox: &SandboxConfig) -> Vec<Listener> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    for DeclaredPort { name, port } in declared_ports(container, sandbox) {
+        let port = port.into();
+        // One port may be mapped to several of the node.
+        if listeners.iter().all(|listener| listener.port != port) {
+            listeners.push(Listener { name, port });
+        }
+    }
+    listeners
 }
 
 /// How the service of a container is served. `env`: of its process, `NAME=VALUE`.
@@ -74,7 +96,7 @@ pub fn http(
     let address = match (asked.filter(|address| !address.is_empty()), handler.http_address.as_str()) {
         (Some(asked), _) => address("the environment variable CRI_WASM_HTTP_ADDR", asked)?,
         (None, "") => everywhere(declared_ports(container, sandbox).first().map_or(PORT, |declared| declared.port)),
-        (None, option) => address("the handler's http_address", option)?,
+        (None, option) => address(OPTION, option)?,
     };
     Ok(HttpService {
         addresses: vec![address.to_string()],
@@ -90,6 +112,14 @@ pub fn http(
     })
 }
 
+/// Whether the `http_address` of a handler can be understood; an empty one says nothing.
+///
+/// # Errors
+/// It cannot.
+pub fn check_address(option: &str) -> Result<(), AddressError> {
+    if option.is_empty() { Ok(()) } else { address(OPTION, option).map(drop) }
+}
+
 fn everywhere(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
 }
@@ -100,14 +130,14 @@ fn address(place: &'static str, value: &str) -> Result<SocketAddr, AddressError>
     address.ok_or_else(|| AddressError { place, value: value.to_owned() })
 }
 
-/// As many as the container may keep busy; 0: as the node has processors.
+/// As many as the container may keep busy, but two, so that one may wait for a disk; 0: as the node has processors.
 fn threads(resources: &Resources) -> u32 {
     if resources.cpu_quota <= 0 || resources.cpu_period <= 0 {
         return 0;
     }
     let wanted = u64::try_from(resources.cpu_quota).unwrap_or(0).div_ceil(u64::try_from(resources.cpu_period).unwrap_or(1));
     let there = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    u32::try_from(wanted).unwrap_or(u32::MAX).min(u32::try_from(there).unwrap_or(u32::MAX))
+    u32::try_from(wanted).unwrap_or(u32::MAX).min(u32::try_from(there).unwrap_or(u32::MAX)).max(2)
 }
 
 #[cfg(test)]
@@ -142,6 +172,23 @@ mod tests {
     }
 
     #[test]
+    fn sockets_listen_on_each_port_once_and_not_on_those_of_other_containers() {
+        let mut container = example_config();
+        let mut sandbox = example("s").config;
+        let port = PortMapping { protocol: PortProtocol::Tcp, container_port: 7000, host_port: None, host_ip: String::new() };
+        sandbox.ports = vec![port.clone(), PortMapping { host_port: Some(1.try_into().unwrap()), ..port }];
+        let told = |container: &ContainerConfig| -> Vec<(String, u32)> {
+            listeners(container, &sandbox).into_iter().map(|listener| (listener.name, listener.port)).collect()
+        };
+        assert_eq!(told(&container), [(String::new(), 7000)]);
+        container.annotations.insert("io.kubernetes.container.restartCount".into(), "0".into());
+        assert_eq!(told(&container), []);
+        let declared = r#"[{"name":"web","containerPort":80},{"name":"admin","containerPort":81,"protocol":"TCP"}]"#;
+        container.annotations.insert(PORTS.into(), declared.into());
+        assert_eq!(told(&container), [("web".to_owned(), 80), ("admin".to_owned(), 81)]);
+    }
+
+    #[test]
     fn an_address_that_is_none_is_named() {
         for asked in ["web", "0", "70000", "localhost:80", "::1:80"] {
             let refused = listens(None, &[&format!("CRI_WASM_HTTP_ADDR={asked}")], &Handler::default()).unwrap_err().to_string();
@@ -152,7 +199,7 @@ mod tests {
     #[test]
     fn threads_are_as_many_as_the_quota_keeps_busy() {
         let quota = |cpu_quota| threads(&Resources { cpu_quota, cpu_period: 100_000, ..Resources::default() });
-        assert_eq!((quota(0), quota(-1), quota(10_000), quota(100_000)), (0, 0, 1, 1));
-        assert!(quota(i64::MAX) >= 1);
+        assert_eq!((quota(0), quota(-1), quota(10_000), quota(100_000)), (0, 0, 2, 2));
+        assert!(quota(i64::MAX) >= 2);
     }
 }

@@ -11,7 +11,7 @@ use super::metadata::{ContainerConfig, ContainerMetadata, ProcessSpec, SeccompRe
 use super::mounts::clean;
 use super::user::{self, UserError};
 use crate::config::{Config, Seccomp};
-use crate::sandbox::{NamespaceMode, SandboxMetadata, sysctls};
+use crate::sandbox::{NamespaceMode, SandboxMetadata, egress, sysctls};
 
 /// Where the kubelet says which file holds the termination message.
 pub const TERMINATION_MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessagePath";
@@ -121,6 +121,7 @@ pub fn guest_spec(container: &ContainerMetadata, sandbox: &SandboxMetadata, conf
         readonly_paths: container.config.readonly_paths.clone(),
         seccomp_programs: process.seccomp.iter().map(|program| program.0.clone()).collect(),
         seccomp_unconfined: unconfined && handler.is_some_and(|handler| handler.seccomp == Seccomp::AsAsked),
+        egress: egress::lists(handler, &sandbox.config.annotations),
         capability_bounding: capabilities::bounding(&asked.capabilities),
         // A capability of the pod's user namespace is none on the node's network.
         no_low_ports: sandbox.config.user_namespace.is_some() || !capabilities::keeps_low_ports(&asked.capabilities),

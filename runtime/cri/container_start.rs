@@ -61,6 +61,9 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
     let mut spec = spec::guest_spec(metadata, sandbox.metadata(), &runtime.config);
     spec.set_kind(code_kind(&metadata.process.module, &code.report, invoked(metadata, sandbox))?);
     tune(runtime, metadata, sandbox, &mut spec)?;
+    if spec.kind() == CodeKind::ModuleCommand {
+        spec.listeners = service::listeners(&metadata.config, &sandbox.metadata().config);
+    }
     if spec.kind() == CodeKind::ComponentHttp {
         spec.http = Some(served(runtime, metadata, sandbox, &container.resources().unwrap_or_default())?);
     }

@@ -8,7 +8,7 @@ use crate::proto::runtime::v1 as cri;
 use crate::sandbox::network::check_bandwidth;
 use crate::sandbox::{
     DnsConfig, IdRange, NamespaceMode, Namespaces, PodResources, PortMapping, PortProtocol, SandboxConfig, SandboxName,
-    UserNamespace, sysctls,
+    UserNamespace, egress, sysctls,
 };
 
 /// Bytes of all words of a dns_config: many times what Kubernetes lets a pod have (3 servers, 32 domains of 2048 bytes).
@@ -43,6 +43,8 @@ pub fn config(config: Option<cri::PodSandboxConfig>, handler: String) -> Result<
     };
     sysctls::check(&config)?;
     check_bandwidth(&config)?;
+    egress::check(egress::of_pod(&config.annotations).into_iter().flatten())
+        .map_err(|error| Error::Invalid(format!("the annotation cri-wasm.dev/egress: {error}")))?;
     Ok(config)
 }
 

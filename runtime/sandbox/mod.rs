@@ -6,6 +6,7 @@
 //! of pods that need one, [`userns`] the user namespace of those that ask for one, [`sysctls`] the kernel settings of a pod, [`release`] stops a sandbox and
 //! gives back what a sandbox holds.
 
+pub mod egress;
 pub mod files;
 pub mod init;
 #[allow(unsafe_code, reason = "a namespace is made with unshare(2), which rustix marks unsafe")]

@@ -16,9 +16,12 @@ mod version_status;
 
 mod dns;
 mod host_port;
+mod names;
 mod network;
 mod network_failures;
 mod port_forward;
+mod preview1_http;
+mod preview1_sockets;
 mod sandbox;
 
 mod attach;
@@ -41,6 +44,7 @@ mod userns;
 mod wasi;
 mod wasi_p1;
 mod web;
+mod web_outgoing;
 
 mod image_volumes;
 mod images;

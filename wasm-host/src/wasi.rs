@@ -4,7 +4,10 @@
 //! path or an address may do, and WASI passes it all through.
 
 use wasmtime::component::Component;
+use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
+
+use crate::egress::Allowed;
 
 use crate::protocol::GuestSpec;
 use crate::stdio::{Lines, Streams};
@@ -29,7 +32,7 @@ pub(crate) fn context(spec: &GuestSpec, streams: &Streams) -> Result<WasiCtxBuil
         // a pool of threads. Must come before the directory, which remembers it.
         .allow_blocking_current_thread(true);
     environment(&mut context, spec);
-    network(&mut context);
+    network(&mut context, Allowed::of(&spec.egress));
     root(&mut context)?;
     Ok(context)
 }
@@ -50,24 +53,37 @@ impl Needs {
     }
 }
 
-/// The WASI context of one of several instances in a process. File operations have threads of their own, so that a disk that
-/// does not answer stops nobody else.
-pub(crate) fn of_instance(spec: &GuestSpec, needs: Needs, outputs: [Lines; 2]) -> wasmtime::Result<WasiCtx> {
+/// The WASI context of one of several instances in a process. File operations block a thread of theirs, as in commands: to hand
+/// each to a pool of threads costs more than it takes.
+pub(crate) fn of_instance(spec: &GuestSpec, needs: Needs, outputs: [Lines; 2], allowed: &Allowed) -> wasmtime::Result<WasiCtx> {
     let mut context = WasiCtxBuilder::new();
     let [stdout, stderr] = outputs;
-    context.stdout(stdout).stderr(stderr);
+    // Before the directory, which remembers it.
+    context.stdout(stdout).stderr(stderr).allow_blocking_current_thread(true);
     if needs.environment {
         environment(&mut context, spec);
     }
-    network(&mut context);
+    network(&mut context, allowed.clone());
     if needs.files {
         root(&mut context)?;
     }
     Ok(context.build())
 }
 
-fn network(context: &mut WasiCtxBuilder) {
-    context.inherit_network().allow_tcp(true).allow_udp(true).allow_ip_name_lookup(true);
+fn network(context: &mut WasiCtxBuilder, allowed: Allowed) {
+    context.allow_tcp(true).allow_udp(true).allow_ip_name_lookup(true);
+    if allowed.everything() {
+        context.inherit_network();
+        return;
+    }
+    context.socket_addr_check(move |address, purpose| {
+        let is_allowed = match purpose {
+            SocketAddrUse::TcpConnect | SocketAddrUse::UdpSend => allowed.address(address),
+            // Where it listens, and who speaks to it, is the pod's own affair.
+            _ => true,
+        };
+        Box::pin(std::future::ready(is_allowed))
+    });
 }
 
 fn root(context: &mut WasiCtxBuilder) -> Result<(), RootError> {

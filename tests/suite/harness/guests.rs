@@ -35,6 +35,12 @@ pub const P1: Guest = Guest { name: "p1", source: Source::Built };
 pub const P1_P2: Guest = Guest { name: "p1.p2", source: Source::Built };
 /// Serves and connects through the sockets of WASI 0.2 (tests/guests/sockets).
 pub const SOCKETS: Guest = Guest { name: "sockets.p2", source: Source::Built };
+/// A TCP server of Rust's standard library, on the sockets of WASI 0.1 (tests/guests/accept).
+pub const ACCEPT: Guest = Guest { name: "accept", source: Source::Built };
+/// The same in C, with poll, and every call by itself (tests/guests/net).
+pub const NET: Guest = Guest { name: "net", source: Source::Built };
+/// Go's web server (tests/guests/http-go).
+pub const HTTP_GO: Guest = Guest { name: "http-go", source: Source::Built };
 /// A Go program of some megabytes, slow to compile (tests/guests/large).
 pub const LARGE: Guest = Guest { name: "large", source: Source::Built };
 /// The shell and the tools of examples/toolbox.

@@ -12,7 +12,7 @@ use super::offer::{self, Facts};
 use super::outcome::Ending;
 use super::outgoing::Outgoing;
 use super::prepared::{ComponentState, Prepared};
-use super::preview1::ModuleState;
+use super::preview1::{self, ModuleState, Sockets};
 use crate::protocol::GuestSpec;
 
 /// Threads that may block for a guest: name lookup alone uses them, since file operations run on the guest's own thread.
@@ -55,8 +55,15 @@ pub(super) fn run(
     };
     let ending = match code {
         Code::Module(module) => {
+            let sockets = match Sockets::open(&module, spec) {
+                Ok(sockets) => sockets,
+                Err(error) => return Ending::NotStarted(error.to_string()),
+            };
+            if let Some(sockets) = &sockets {
+                sockets.announce(spec, &mut context);
+            }
             let state = ModuleState::new(context.build_p1(), growth);
-            runtime.block_on(run_module(prepared, &module, state, given, ready))
+            runtime.block_on(run_module(prepared, &module, state, sockets, given, ready))
         }
         Code::Component(component) => {
             let state = ComponentState::new(context.build(), Outgoing::new(spec), growth);
@@ -72,8 +79,24 @@ pub(super) fn run(
 /// How far a guest came, told by the side of the result; both sides mean the end.
 pub(super) type Run = Result<Ending, Ending>;
 
-async fn run_module(prepared: &Prepared, module: &Module, state: ModuleState, given: Given<'_>, ready: impl FnOnce()) -> Run {
-    let instance = prepared.modules.instantiate_pre(module).map_err(Ending::not_started)?;
+async fn run_module(
+    prepared: &Prepared,
+    module: &Module,
+    mut state: ModuleState,
+    sockets: Option<Sockets>,
+    given: Given<'_>,
+    ready: impl FnOnce(),
+) -> Run {
+    let instance = match sockets {
+        None => prepared.modules.instantiate_pre(module),
+        Some(sockets) => {
+            state = state.with(sockets);
+            // In this process only: other guests pay nothing for it.
+            let mut linker = prepared.modules.clone();
+            preview1::link_sockets(&mut linker).and_then(|()| linker.instantiate_pre(module))
+        }
+    };
+    let instance = instance.map_err(Ending::not_started)?;
     let dumps = given.dumps.as_ref();
     let invoked = given.wish.as_ref().map(|wish| invoke::OfModule::find(wish, module)).transpose()?;
     if invoked.is_none() && module.get_export("_start").is_none() {

@@ -39,7 +39,7 @@ pub(super) struct OutOfMemory {
 
 /// An instance has outgrown what its handler gives it.
 #[derive(Debug, thiserror::Error)]
-#[error("the instance would grow to {to} bytes of memory; its handler allows {most} (max_instance_memory)")]
+#[error("the instance would grow to {to} bytes of memory; its handler allows {most} (http_max_instance_memory)")]
 pub(super) struct TooLarge {
     to: usize,
     most: usize,

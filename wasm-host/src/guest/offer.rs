@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustix::termios::{InputModes, LocalModes, OptionalActions};
 use wasmtime::{Caller, Extern, Func, Instance, Ref, Store, Table};
 
+use super::errno::{EBADF, EFAULT, ENOTTY, SUCCESS};
 use crate::protocol::{GuestSpec, StreamKind};
 use crate::stdio::Streams;
 
@@ -18,12 +19,6 @@ const TABLE: &str = "__indirect_function_table";
 
 /// Takes the index of the first function.
 const TAKE: &str = "cri-wasm-host-v1";
-
-// Numbers of WASI 0.1.
-const SUCCESS: i32 = 0;
-const BADF: i32 = 8;
-const FAULT: i32 = 21;
-const NOTTY: i32 = 59;
 
 /// What the offered functions know.
 #[derive(Clone)]
@@ -46,8 +41,8 @@ impl Facts {
     }
 
     fn terminal(&self, fd: i32) -> Result<&OwnedFd, i32> {
-        let stream = usize::try_from(fd).ok().and_then(|index| self.streams.get(index)).ok_or(BADF)?;
-        self.terminal.as_deref().filter(|_| *stream).ok_or(NOTTY)
+        let stream = usize::try_from(fd).ok().and_then(|index| self.streams.get(index)).ok_or(EBADF)?;
+        self.terminal.as_deref().filter(|_| *stream).ok_or(ENOTTY)
     }
 
     /// `tty_raw(fd, on) -> errno`: keys reach the guest one by one, unechoed, ^C as well; or lines do, edited by the kernel.
@@ -57,18 +52,18 @@ impl Facts {
             Ok(terminal) => terminal,
             Err(errno) => return errno,
         };
-        let Ok(mut modes) = rustix::termios::tcgetattr(terminal) else { return NOTTY };
+        let Ok(mut modes) = rustix::termios::tcgetattr(terminal) else { return ENOTTY };
         modes.local_modes.set(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN, !on);
         modes.input_modes.set(InputModes::ICRNL | InputModes::IXON, !on);
         match rustix::termios::tcsetattr(terminal, OptionalActions::Now, &modes) {
             Ok(()) => SUCCESS,
-            Err(_) => NOTTY,
+            Err(_) => ENOTTY,
         }
     }
 
     /// `tty_size(fd, out) -> errno`: two u16, columns and rows; 0 where nobody has told.
     fn size(&self, fd: i32) -> Result<[u8; 4], i32> {
-        let size = rustix::termios::tcgetwinsize(self.terminal(fd)?).map_err(|_| NOTTY)?;
+        let size = rustix::termios::tcgetwinsize(self.terminal(fd)?).map_err(|_| ENOTTY)?;
         let ([a, b], [c, d]) = (size.ws_col.to_le_bytes(), size.ws_row.to_le_bytes());
         Ok([a, b, c, d])
     }
@@ -107,7 +102,7 @@ fn place<T: 'static>(store: &mut Store<T>, table: &Table, facts: Facts) -> Optio
 }
 
 fn write<T>(guest: &mut Caller<'_, T>, out: i32, bytes: &[u8]) -> i32 {
-    let Some(Extern::Memory(memory)) = guest.get_export("memory") else { return FAULT };
-    let Ok(offset) = usize::try_from(out.cast_unsigned()) else { return FAULT };
-    if memory.write(guest, offset, bytes).is_ok() { SUCCESS } else { FAULT }
+    let Some(Extern::Memory(memory)) = guest.get_export("memory") else { return EFAULT };
+    let Ok(offset) = usize::try_from(out.cast_unsigned()) else { return EFAULT };
+    if memory.write(guest, offset, bytes).is_ok() { SUCCESS } else { EFAULT }
 }

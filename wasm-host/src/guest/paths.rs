@@ -5,20 +5,8 @@ use std::path::Path;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
+use super::errno::{EACCES, EINVAL, EIO, ELOOP, EMFILE, ENOENT, ENOTDIR, EPERM, EROFS, EXDEV};
 use super::lookup::{self, Reason};
-
-// Error numbers of WASI 0.1 and its predecessor, from typenames.witx.
-const EACCES: i32 = 2;
-pub(super) const EBADF: i32 = 8;
-const EINVAL: i32 = 28;
-pub(super) const EIO: i32 = 29;
-const ELOOP: i32 = 32;
-const EMFILE: i32 = 33;
-const ENOENT: i32 = 44;
-pub(super) const ENOTDIR: i32 = 54;
-pub(super) const EPERM: i32 = 63;
-const EROFS: i32 = 69;
-const EXDEV: i32 = 75;
 
 /// Most symbolic links on the way of a path, as in Linux.
 const LINKS: usize = 40;

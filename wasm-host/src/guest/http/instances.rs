@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use wasmtime::{AsContextMut, Engine, Store, UpdateDeadline};
 use wasmtime_wasi_http::handler::{Prepared, Proxy, ProxyPre, Request, Response};
 use wasmtime_wasi_http::{WasiHttpView, p2, p3};
 
-use super::body::Hold;
+use super::body::{Exchange, Hold};
 use super::limits::Turn;
 use super::milliseconds;
 use super::refusal::Refusal;
@@ -109,9 +110,9 @@ impl Instances {
     /// The head of the guest's answer. Its body goes on in a task of its own, which has the turn until it is done.
     pub(super) async fn answer(self: &Arc<Self>, request: Request, turn: Turn) -> Result<http::Response<Hold>, Refusal> {
         let (head, answer) = oneshot::channel();
-        let client = Arc::new(Notify::new());
-        let work = tokio::spawn(Arc::clone(self).work(request, head, turn, Arc::clone(&client)));
-        let hold = Hold::new(client);
+        let exchange = Arc::new(Exchange::default());
+        let work = tokio::spawn(Arc::clone(self).work(request, head, turn, Arc::clone(&exchange)));
+        let hold = Hold::new(exchange);
         match tokio::time::timeout(self.request_timeout, answer).await {
             Ok(Ok(Ok(response))) => Ok(response.map(|body| hold.of(body))),
             Ok(Ok(Err(error))) => {
@@ -130,20 +131,20 @@ impl Instances {
 
     /// Has an instance answer. Where the client has gone, by itself or with all of its answer, the guest is given as much time
     /// again, and then no more.
-    async fn work(self: Arc<Self>, request: Request, head: Head, turn: Turn, client: Arc<Notify>) {
+    async fn work(self: Arc<Self>, request: Request, head: Head, turn: Turn, exchange: Arc<Exchange>) {
         let _turn = turn;
         let _running = self.ticker.run();
         let overdue = async {
-            client.notified().await;
+            exchange.client_gone.notified().await;
             tokio::time::sleep(self.request_timeout).await;
         };
         tokio::select! {
-            () = self.run(request, head) => {}
+            () = self.run(request, head, &exchange) => {}
             () = overdue => self.say(&format!("still at work {:?} after its client had gone: ended", self.request_timeout)),
         }
     }
 
-    async fn run(&self, request: Request, head: Head) {
+    async fn run(&self, request: Request, head: Head, exchange: &Exchange) {
         let instance = match self.take() {
             Some(instance) => Ok(instance),
             None => self.make().await,
@@ -157,6 +158,7 @@ impl Instances {
         match instance.answer(request, head).await {
             Ok(()) => self.put_back(instance),
             Err(error) => {
+                exchange.guest_failed.store(true, Ordering::Release);
                 self.report(&error);
                 if let Some(line) = self.dumps.as_ref().and_then(|dumps| dumps.write(&mut instance.store, &error)) {
                     self.say(&line);
@@ -167,7 +169,7 @@ impl Instances {
 
     async fn make(&self) -> wasmtime::Result<Instance> {
         let outputs = [&self.stdout, &self.stderr].map(|output| Lines::new(output.clone()));
-        let wasi = wasi::of_instance(&self.spec, self.needs, outputs)?;
+        let wasi = wasi::of_instance(&self.spec, self.needs, outputs, self.outgoing.allowed())?;
         let growth = Growth::added_to(Arc::clone(&self.sum), self.max_memory);
         let mut store = Store::new(&self.engine, ComponentState::new(wasi, self.outgoing.clone(), growth));
         store.limiter(|state| &mut state.growth);
@@ -212,6 +214,7 @@ impl Instances {
 
 impl Instance {
     async fn answer(&mut self, request: Request, head: Head) -> wasmtime::Result<()> {
+        self.store.data_mut().outgoing.belong_to(request.headers());
         match &self.proxy {
             Proxy::P2(proxy) => {
                 let (request, out) = {

@@ -1,15 +1,14 @@
-//! Listening sockets of a service, in its pod's network namespace.
+//! Listening sockets of a service.
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::task::Poll;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use rustix::net::SocketFlags;
 use tokio::net::{TcpListener, TcpStream};
 
-/// Connections that wait to be accepted. The kernel takes its own limit (net.core.somaxconn) where that is less.
-const BACKLOG: i32 = 1024;
+use crate::guest::listen;
 
 /// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -27,12 +26,7 @@ impl Listener {
     /// Binds `address`. `[::]` takes IPv4 as well, and is `0.0.0.0` where there is no IPv6.
     pub(super) fn bind(address: &str) -> Result<Self, ListenError> {
         let address: SocketAddr = address.parse().map_err(|_| ListenError::Address(address.to_owned()))?;
-        let bound = match bind(address) {
-            Err(error) if without_ipv6(&error) && address.ip().is_unspecified() && address.is_ipv6() => {
-                bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
-            }
-            bound => bound,
-        };
+        let bound = listen::on(address, SocketFlags::NONBLOCK).and_then(|socket| TcpListener::from_std(socket.into()));
         bound.map(Listener).map_err(|error| ListenError::Bind(address, error))
     }
 }
@@ -47,22 +41,4 @@ pub(super) async fn accept(listeners: &[Listener]) -> io::Result<(TcpStream, Soc
     // Pieces of a body go out as the guest writes them.
     stream.set_nodelay(true)?;
     Ok((stream, peer))
-}
-
-fn without_ipv6(error: &io::Error) -> bool {
-    [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL].map(Some).contains(&error.raw_os_error())
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
-    // A container that is started again finds its port although old connections are not forgotten yet.
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, !address.ip().is_unspecified())?;
-    }
-    rustix::net::bind(&socket, &address)?;
-    rustix::net::listen(&socket, BACKLOG)?;
-    TcpListener::from_std(socket.into())
 }

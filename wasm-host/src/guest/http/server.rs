@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::header::{HOST, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, Version};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -122,6 +122,7 @@ impl Server {
 
     async fn answer(&self, mut request: Request<Incoming>, local: Option<SocketAddr>) -> Response<WasiBody> {
         let version = request.version();
+        let is_head = request.method() == Method::HEAD;
         if request.method() == Method::CONNECT || wants_upgrade(&request) {
             return Refusal::Upgrade.response(version);
         }
@@ -135,6 +136,8 @@ impl Server {
         let Ok(turn) = self.turns.take().await.map_err(|Full| ()) else { return Refusal::Busy.response(version) };
         let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
         match self.instances.answer(request, turn).await {
+            // The answer to HEAD has none (RFC 9110, 9.3.2), whatever the guest writes.
+            Ok(response) if is_head => response.map(|_| Empty::new().map_err(|never| match never {}).boxed_unsync()),
             Ok(response) => response.map(BodyExt::boxed_unsync),
             Err(refusal) => refusal.response(version),
         }

@@ -7,17 +7,25 @@ use hyper_util::client::legacy;
 use rustls::{AlertDescription, CertificateError};
 use wasmtime_wasi_http::Error;
 
+use super::connect::Denied;
+
+/// A name that could not be looked up.
+#[derive(Debug, thiserror::Error)]
+#[error("dns error")]
+pub(super) struct Dns(#[source] pub(super) io::Error);
+
 /// The code for the innermost cause that is known.
 pub(super) fn of_request(error: &legacy::Error) -> Error {
     let causes = std::iter::successors(error.source(), |error| (*error).source());
     for cause in causes {
+        if cause.is::<Denied>() {
+            return Error::HttpRequestDenied;
+        }
         if let Some(error) = cause.downcast_ref::<rustls::Error>() {
             return of_tls(error);
         }
         if let Some(error) = cause.downcast_ref::<io::Error>() {
-            // An error of TLS, or a code of ours that came with the request's body, hangs inside.
-            let inner = error.get_ref().map(|inner| inner as &(dyn StdError + 'static));
-            if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            if let Some(tls) = tls_within(error) {
                 return of_tls(tls);
             }
             if error.raw_os_error().is_some() {
@@ -35,6 +43,12 @@ pub(super) fn of_request(error: &legacy::Error) -> Error {
         }
     }
     if error.is_connect() { Error::DestinationUnavailable } else { Error::HttpProtocolError }
+}
+
+/// An I/O error does not name what it was made of as its source, but that one's source.
+fn tls_within(error: &io::Error) -> Option<&rustls::Error> {
+    let inner = error.get_ref()?;
+    inner.downcast_ref().or_else(|| tls_within(inner.downcast_ref()?))
 }
 
 fn of_io(error: &io::Error) -> Error {

@@ -5,6 +5,7 @@
 //! the pod's resolv.conf, hosts and NetworkPolicies say holds. The client is made at the first request.
 
 mod body;
+mod connect;
 mod error;
 mod roots;
 
@@ -12,15 +13,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::header::HOST;
-use http::{Request, Response, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{CaptureConnection, HttpConnector, capture_connection};
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use self::body::Timed;
+use self::connect::Connector;
+use crate::egress::Allowed;
 use crate::protocol::GuestSpec;
 
 /// How long each step may take where the guest sets no limit of its own: to connect, until the answer begins, and between
@@ -30,6 +33,10 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// How long a connection that nobody uses is kept for the next request. Most servers close theirs after a minute.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// Headers of W3C Trace Context.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACE: [HeaderName; 2] = [TRACEPARENT, HeaderName::from_static("tracestate")];
+
 /// Connections to one server that are kept while nobody uses them.
 const IDLE_PER_HOST: usize = 16;
 
@@ -37,15 +44,18 @@ const IDLE_PER_HOST: usize = 16;
 #[derive(Clone)]
 pub(crate) struct Outgoing {
     shared: Arc<Shared>,
+    /// Headers by which the request that is being answered belongs to a trace; its own requests belong to it, too.
+    trace: Vec<(HeaderName, HeaderValue)>,
 }
 
 struct Shared {
     client: OnceLock<HttpClient>,
     /// `SSL_CERT_FILE` and `SSL_CERT_DIR` of the container.
     named: roots::Named,
+    allowed: Allowed,
 }
 
-type HttpClient = Client<HttpsConnector<HttpConnector>, WasiBody>;
+type HttpClient = Client<HttpsConnector<Connector>, WasiBody>;
 
 type Sent = Result<(Response<WasiBody>, Io), Error>;
 
@@ -54,19 +64,31 @@ type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 impl Outgoing {
     pub(crate) fn new(spec: &GuestSpec) -> Self {
-        Self { shared: Arc::new(Shared { client: OnceLock::new(), named: roots::Named::of(&spec.env) }) }
+        let (named, allowed) = (roots::Named::of(&spec.env), Allowed::of(&spec.egress));
+        Self { shared: Arc::new(Shared { client: OnceLock::new(), named, allowed }), trace: Vec::new() }
+    }
+
+    /// Requests from now on are made for one with these headers (W3C Trace Context: one who makes no span of his own passes
+    /// them on as they are).
+    pub(super) fn belong_to(&mut self, headers: &HeaderMap) {
+        let trace = TRACE.into_iter().filter_map(|name| headers.get(&name).cloned().map(|value| (name, value)));
+        self.trace.clear();
+        self.trace.extend(trace);
+    }
+
+    /// Where the guest may connect to.
+    pub(crate) fn allowed(&self) -> &Allowed {
+        &self.shared.allowed
     }
 
     fn client(&self) -> HttpClient {
-        self.shared.client.get_or_init(|| client(&self.shared.named)).clone()
+        self.shared.client.get_or_init(|| client(&self.shared)).clone()
     }
 }
 
-fn client(named: &roots::Named) -> HttpClient {
-    let mut connector = HttpConnector::new();
-    connector.enforce_http(false);
-    connector.set_nodelay(true);
-    let tls = rustls::ClientConfig::builder().with_root_certificates(roots::load(named)).with_no_client_auth();
+fn client(shared: &Shared) -> HttpClient {
+    let connector = Connector::new(shared.allowed.clone());
+    let tls = rustls::ClientConfig::builder().with_root_certificates(roots::load(&shared.named)).with_no_client_auth();
     let connector =
         HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions().wrap_connector(connector);
     Client::builder(TokioExecutor::new())
@@ -82,12 +104,16 @@ fn client(named: &roots::Named) -> HttpClient {
 impl WasiHttpHooks for Outgoing {
     fn send_request(
         &mut self,
-        request: Request<WasiBody>,
+        mut request: Request<WasiBody>,
         options: Option<RequestOptions>,
         // Of the response's body, which the guest reads or not as it likes.
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let client = self.client();
+        // A guest that makes its own spans says so itself.
+        if !request.headers().contains_key(&TRACEPARENT) {
+            request.headers_mut().extend(self.trace.iter().cloned());
+        }
         Box::new(send(client, request, options.unwrap_or_default()))
     }
 }
@@ -126,7 +152,7 @@ async fn established(connected: &mut CaptureConnection, within: Duration) -> boo
     tokio::time::timeout(within, established).await.is_ok()
 }
 
-fn host(uri: &Uri) -> Option<http::HeaderValue> {
+fn host(uri: &Uri) -> Option<HeaderValue> {
     let authority = uri.authority()?;
     match (authority.port(), uri.scheme_str()) {
         (Some(port), Some("http")) if port.as_u16() == 80 => authority.host().parse().ok(),

@@ -10,10 +10,12 @@ use wasmtime_wasi::p1::{WasiP1Ctx, wasi_snapshot_preview1};
 use wasmtime_wasi::runtime::poll_noop;
 use wiggle::GuestMemory;
 
+use super::sockets::{Entry, Sockets, Table};
 use crate::guest::commands::CALL_BYTES;
+use crate::guest::errno::{EBADF, EIO, ENOTDIR, EPERM};
 use crate::guest::growth::Growth;
 use crate::guest::lookup;
-use crate::guest::paths::{self, EBADF, EIO, EPERM};
+use crate::guest::paths;
 
 /// Descriptor of the preopened root, the first after the streams.
 const ROOT: i32 = 3;
@@ -35,12 +37,32 @@ pub(crate) struct ModuleState {
     pub(super) wasi: WasiP1Ctx,
     // Paths of the directories that the guest has opened.
     directories: HashMap<i32, PathBuf>,
+    /// Descriptors of a guest that has sockets. They have other numbers than wasmtime knows them by: all that is here but the
+    /// table itself goes by wasmtime's. `None`: the numbers are the same.
+    pub(super) table: Option<Box<Table>>,
     pub(crate) growth: Growth,
 }
 
 impl ModuleState {
     pub(crate) fn new(wasi: WasiP1Ctx, growth: Growth) -> Self {
-        ModuleState { wasi, directories: HashMap::from([(ROOT, PathBuf::from("/"))]), growth }
+        ModuleState { wasi, directories: HashMap::from([(ROOT, PathBuf::from("/"))]), table: None, growth }
+    }
+
+    /// The number by which wasmtime knows what the guest names as a directory.
+    ///
+    /// # Errors
+    /// The number of why it is none.
+    pub(super) fn directory(&self, directory: i32) -> Result<i32, i32> {
+        match &self.table {
+            Some(table) if directory != TEXT => table.file(directory, ENOTDIR),
+            _ => Ok(directory),
+        }
+    }
+
+    /// Gives the guest sockets; [`Prepared`](crate::guest::Prepared)'s functions no longer fit it then, those of [`sockets::link`](super::sockets::link) do.
+    pub(in crate::guest) fn with(mut self, sockets: Sockets) -> Self {
+        self.table = Some(sockets.into_table());
+        self
     }
 
     /// Absolute path of `path` below the directory `descriptor`.
@@ -163,6 +185,13 @@ pub(super) fn with_paths<const N: usize>(
     call: impl Fn(&mut WasiP1Ctx, &mut GuestMemory<'_>, [Place; N], i32) -> wasmtime::Result<i32>,
 ) -> wasmtime::Result<i32> {
     let (memory, state) = parts(caller)?;
+    let mut places = places;
+    for place in &mut places {
+        match state.directory(place.directory) {
+            Ok(directory) => place.directory = directory,
+            Err(error) => return Ok(error),
+        }
+    }
     let (pointer, size) = result;
     let mut error = call(&mut state.wasi, &mut GuestMemory::Unshared(memory), places, pointer)?;
     if error == EPERM && state.has_root() {
@@ -183,7 +212,7 @@ pub(super) fn with_paths<const N: usize>(
 }
 
 /// Writes into the guest's memory.
-fn write(memory: &mut [u8], pointer: i32, bytes: &[u8]) -> wasmtime::Result<()> {
+pub(super) fn write(memory: &mut [u8], pointer: i32, bytes: &[u8]) -> wasmtime::Result<()> {
     let start = usize::try_from(pointer.cast_unsigned())?;
     match start.checked_add(bytes.len()).and_then(|end| memory.get_mut(start..end)) {
         Some(target) => target.copy_from_slice(bytes),
@@ -236,7 +265,8 @@ pub(super) fn is_directory(caller: &mut Caller<'_, ModuleState>, result: i32) ->
     Ok(at.and_then(|at| memory.get(at)) == Some(&DIRECTORY))
 }
 
-/// After a successful `path_open`: remembers the path if it is of a directory.
+/// After a successful `path_open`: remembers the path if it is of a directory, and gives the descriptor the number that the guest
+/// knows it by.
 pub(super) fn opened(
     caller: &mut Caller<'_, ModuleState>,
     place: Place,
@@ -246,7 +276,16 @@ pub(super) fn opened(
     let (memory, state) = parts(caller)?;
     let start = usize::try_from(result.cast_unsigned())?;
     let Some(bytes) = memory.get(start..).and_then(|rest| rest.first_chunk()) else { return Ok(()) };
-    let path = if is_directory { place.read(memory).and_then(|path| state.absolute(place.directory, path)) } else { None };
-    state.remember(i32::from_le_bytes(*bytes), path);
+    let number = i32::from_le_bytes(*bytes);
+    let path = if is_directory {
+        let directory = state.directory(place.directory).ok();
+        place.read(memory).and_then(|path| state.absolute(directory?, path))
+    } else {
+        None
+    };
+    state.remember(number, path);
+    if let Some(table) = &mut state.table {
+        write(memory, result, &table.insert(Entry::File(number)).to_le_bytes())?;
+    }
     Ok(())
 }

@@ -13,6 +13,7 @@
 //! - `fd_sync` of a directory writes it to the disk, as databases do after they have made a file. wasmtime says `EBADF`.
 
 mod calls;
+mod sockets;
 
 use wasmtime::{Caller, Linker};
 use wasmtime_wasi::I32Exit;
@@ -22,7 +23,8 @@ use wiggle::GuestMemory;
 
 pub(crate) use self::calls::ModuleState;
 use self::calls::{Place, TEXT, ends_with_slash, is_directory, now, opened, parts, read_link, with_paths, without_slashes};
-use super::paths::{EBADF, ENOTDIR, EPERM};
+pub(super) use self::sockets::{Sockets, link as link_sockets};
+use super::errno::{EBADF, ENOTDIR, EPERM};
 
 /// Flag of a lookup: a symbolic link at the end of the path is followed.
 const FOLLOW: i32 = 1;
@@ -174,6 +176,10 @@ macro_rules! corrected {
                 "path_readlink",
                 |mut guest: Guest<'_>, directory: i32, pointer: i32, length: i32, buffer: i32, size: i32, result: i32| {
                     let (memory, state) = parts(&mut guest)?;
+                    let directory = match state.directory(directory) {
+                        Ok(directory) => directory,
+                        Err(error) => return Ok(error),
+                    };
                     let (wasi, memory) = (&mut state.wasi, &mut GuestMemory::Unshared(memory));
                     let error = now($wasi::path_readlink(wasi, memory, directory, pointer, length, buffer, size, result))?;
                     if error != EPERM {

@@ -6,6 +6,7 @@ mod endings;
 mod files;
 mod links;
 mod proposals;
+mod sockets;
 mod streams;
 
 use std::path::Path;
