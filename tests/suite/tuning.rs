@@ -88,7 +88,7 @@ fn a_jitdump_goes_where_the_container_wants_it() {
     let (config, volume) = with_volume(&node, PROBE.container("main", &["sleep", "forever"]), "/profiles", &dir);
     let id = node.launch(&pod, &config);
     let name = format!("jit-{}.dump", node.guest_pid(&id));
-    assert_eq!(files(&volume), [name.clone()]);
+    assert_eq!(files(&volume), std::slice::from_ref(&name));
     let dump = std::fs::read(volume.join(&name)).unwrap();
     assert_eq!(dump[..4], 0x4A69_5444_u32.to_ne_bytes(), "the magic of the format");
     assert!(dump.windows(5).any(|bytes| bytes == b"probe"));
