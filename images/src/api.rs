@@ -211,6 +211,11 @@ impl Images {
         code
     }
 
+    /// What is known of a wasm file's code, where it has been compiled.
+    pub fn code_report(&self, wasm_digest: &str) -> Option<crate::CodeReport> {
+        self.inner.store.code.report(&Digest::parse(wasm_digest).ok()?)
+    }
+
     /// What a path in the image leads to, links followed inside the image. Blocks for some small reads.
     pub fn lookup(&self, image: &Image, path: &Path) -> Result<Found, LookupError> {
         let located = files::locate(&self.lower_dirs(image), path)?;

@@ -8,6 +8,7 @@ mod pull;
 mod registry;
 mod run;
 mod serve;
+mod serve_http;
 mod terminal;
 
 use std::path::PathBuf;
@@ -33,6 +34,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Run one guest through the CRI, show its output and end with its exit code
     Run(Box<run::RunArgs>),
+    /// Serve one component that answers HTTP requests, through the CRI, until ^C
+    ServeHttp(Box<serve_http::ServeHttpArgs>),
     /// Pull an image through the daemon, with bars
     Pull(pull::PullArgs),
     /// Show the whole way: a private daemon, an embedded registry, several pods, what each took
@@ -147,6 +150,7 @@ pub fn run(command: Command) -> ExitCode {
     let result = match command {
         Command::Serve(arguments) => serve::run(&arguments.config).map(|()| ExitCode::SUCCESS),
         Command::Run(arguments) => run::run(*arguments),
+        Command::ServeHttp(arguments) => serve_http::run(*arguments),
         Command::Pull(arguments) => pull::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => check(&arguments),

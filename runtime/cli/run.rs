@@ -12,11 +12,13 @@ use super::client::{Client, has_exited, plain};
 use super::follow::{Follower, feed};
 use super::private::PrivateDaemon;
 use super::registry::Registry;
+use super::serve_http::Served;
+use crate::container::tuning;
 use crate::proto::runtime::v1::{
     AttachRequest, ContainerConfig, ContainerMetadata, ContainerStatusRequest, CreateContainerRequest, ImageSpec, Int64Value,
     KeyValue, LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext, LinuxPodSandboxConfig,
     LinuxSandboxSecurityContext, Mount, NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata,
-    RunPodSandboxRequest, StartContainerRequest,
+    RunPodSandboxRequest, StartContainerRequest, StopContainerRequest,
 };
 
 /// How often a running guest's log and state are looked at.
@@ -63,12 +65,26 @@ pub struct RunArgs {
     /// Give the guest a terminal, joined to this one
     #[arg(long, short)]
     tty: bool,
+    /// Call this exported function of a reactor or a library and print what it returns; the arguments after `--` are its
+    /// arguments. Of a component also as a call: 'add(1, 2)'
+    #[arg(long, value_name = "NAME")]
+    invoke: Option<String>,
     /// Runtime handler
     #[arg(long, default_value = "")]
     handler: String,
     /// Socket of the daemon [default: the node's, if it answers; else a private daemon]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// It is a service.
+    #[arg(skip)]
+    served: Option<Served>,
+}
+
+/// Serves what the arguments name.
+pub(super) fn serve(mut arguments: RunArgs, served: Served) -> anyhow::Result<ExitCode> {
+    arguments.env.push(format!("CRI_WASM_HTTP_ADDR={}", served.address));
+    arguments.served = Some(served);
+    run(arguments)
 }
 
 /// Runs the command on a runtime of its own.
@@ -124,20 +140,25 @@ async fn container(
     image: String,
     logs: &Path,
 ) -> anyhow::Result<ExitCode> {
-    let stdin = arguments.tty || !std::io::stdin().is_terminal();
+    let stdin = arguments.served.is_none() && (arguments.tty || !std::io::stdin().is_terminal());
     let config = ContainerConfig { tty: arguments.tty, ..container_config(arguments, image, stdin)? };
     let request = CreateContainerRequest { pod_sandbox_id: pod.to_owned(), config: Some(config), sandbox_config: Some(sandbox) };
     let id = client.runtime.create_container(request).await.map_err(plain)?.into_inner().container_id;
     if stdin && !arguments.tty {
-        let request = ContainerStatusRequest { container_id: id.clone(), verbose: true };
-        let info = client.runtime.container_status(request).await.map_err(plain)?.into_inner().info;
-        let info: serde_json::Value = serde_json::from_str(info.get("info").map_or("{}", String::as_str))?;
+        let info = info(client, &id).await?;
         let fifo =
             info.get("stdin").and_then(|path| path.as_str()).context("the daemon does not say where standard input goes")?;
         feed(fifo.to_owned());
     }
-    client.runtime.start_container(StartContainerRequest { container_id: id.clone() }).await.map_err(plain)?;
+    if arguments.served.is_some() && !serves(client, &id).await? {
+        bail!("{} does not answer HTTP requests; `cri-wasm run` runs commands", arguments.image);
+    }
     let mut interrupted = std::pin::pin!(interrupted()?);
+    client.runtime.start_container(StartContainerRequest { container_id: id.clone() }).await.map_err(plain)?;
+    if let Some(served) = &arguments.served {
+        // It was started when it listened.
+        eprintln!("cri-wasm: serving {} on {}; ^C ends it", arguments.image, served.url());
+    }
     if arguments.tty {
         let ended = tokio::select! {
             joined = joined(client, &id) => joined?,
@@ -157,7 +178,44 @@ async fn container(
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
-            code = &mut interrupted => return Ok(code),
+            code = &mut interrupted => match &arguments.served {
+                Some(served) => return drained(client, &id, served, &mut follower).await,
+                None => return Ok(code),
+            },
+        }
+    }
+}
+
+/// Whether the container is of a component that answers HTTP requests.
+async fn serves(client: &mut Client, id: &str) -> anyhow::Result<bool> {
+    let info = info(client, id).await?;
+    Ok(info.get("world").and_then(|world| world.as_str()) == Some("http"))
+}
+
+/// What the daemon tells of a container beyond its status.
+async fn info(client: &mut Client, id: &str) -> anyhow::Result<serde_json::Value> {
+    let request = ContainerStatusRequest { container_id: id.to_owned(), verbose: true };
+    let info = client.runtime.container_status(request).await.map_err(plain)?.into_inner().info;
+    Ok(serde_json::from_str(info.get("info").map_or("{}", String::as_str))?)
+}
+
+/// Has a service end what it is at, and waits for that; whoever wants it again ends it at once.
+async fn drained(client: &mut Client, id: &str, served: &Served, follower: &mut Follower) -> anyhow::Result<ExitCode> {
+    let mut runtime = client.runtime.clone();
+    let timeout = i64::try_from(served.grace.as_secs())?;
+    let request = StopContainerRequest { container_id: id.to_owned(), timeout };
+    let mut again = std::pin::pin!(interrupted()?);
+    let mut stopped = std::pin::pin!(runtime.stop_container(request));
+    loop {
+        tokio::select! {
+            result = &mut stopped => {
+                result.map_err(plain)?;
+                let code = exit_code(client, id).await;
+                follower.show()?;
+                return code;
+            }
+            () = tokio::time::sleep(LOOK) => follower.show()?,
+            code = &mut again => return Ok(code),
         }
     }
 }
@@ -244,6 +302,7 @@ fn container_config(arguments: &RunArgs, image: String, stdin: bool) -> anyhow::
         envs,
         mounts,
         log_path: "run.log".to_owned(),
+        annotations: arguments.invoke.iter().map(|name| (tuning::INVOKE.to_owned(), name.clone())).collect(),
         stdin,
         stdin_once: stdin,
         linux: Some(LinuxContainerConfig {

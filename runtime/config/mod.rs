@@ -127,6 +127,11 @@ section! {
         /// a version, and modules or functions of core modules (`wasi_snapshot_preview1.sock_accept`). A program that does is
         /// refused when its container is created, and so is its exec.
         pub forbidden_interfaces: Vec<String> = Vec::new(),
+        /// What guests write for a profiler: `off`, `perf` (a map of functions for perf), `jitdump` (for `perf inject`), or `guest`
+        /// (samples of a service, for profiler.firefox.com). Into the container's own files; docs/guests-tuning.md.
+        pub profile: Profile = Profile::Off,
+        /// Whether pods may ask for a profile by the annotation `cri-wasm.dev/profile`.
+        pub profile_by_annotation: bool = false,
     }
 }
 
@@ -214,6 +219,20 @@ pub enum Seccomp {
     Always,
     /// Not where the pod asks for none.
     AsAsked,
+}
+
+/// What guests write for a profiler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Nothing.
+    Off,
+    /// `/tmp/perf-PID.map`
+    Perf,
+    /// `jit-PID.dump`
+    Jitdump,
+    /// `profile.PID.json`
+    Guest,
 }
 
 /// How much is logged.

@@ -229,14 +229,20 @@ pub fn set_oom_score(container: &Container, process: &Process) {
     }
 }
 
-/// How code is run; the error says why it is not.
-pub fn code_kind(report: &CodeReport) -> Result<CodeKind, String> {
-    match (report.kind.as_str(), report.world.as_str()) {
-        ("module", "command") => Ok(CodeKind::ModuleCommand),
-        ("component", "command") => Ok(CodeKind::ComponentCommand),
-        ("component", "http") => Ok(CodeKind::ComponentHttp),
-        (kind, world) => Err(format!(
-            "it is a {kind} of the world {world:?}: without _start, wasi:cli/run or a handler of wasi:http there is nothing to run"
+/// How code is run; the error says why it is not. `invoked`: one of its functions is called.
+pub fn code_kind(report: &CodeReport, invoked: bool) -> Result<CodeKind, String> {
+    match (report.kind.as_str(), report.world.as_str(), invoked) {
+        ("component", "http", true) => {
+            Err("it is a component that answers HTTP requests: its code is that of a service, whose functions are not called \
+                 one by one"
+                .to_owned())
+        }
+        ("module", "command", _) | ("module", _, true) => Ok(CodeKind::ModuleCommand),
+        ("component", "command", _) | ("component", _, true) => Ok(CodeKind::ComponentCommand),
+        ("component", "http", false) => Ok(CodeKind::ComponentHttp),
+        (kind, world, _) => Err(format!(
+            "it is a {kind} of the world {world:?}: without _start, wasi:cli/run or a handler of wasi:http there is nothing to run; \
+             `cri-wasm run --invoke NAME` calls a function of it"
         )),
     }
 }
@@ -261,9 +267,14 @@ mod tests {
 
     #[test]
     fn commands_and_services_are_run() {
-        assert_eq!(code_kind(&report("module", "command")), Ok(CodeKind::ModuleCommand));
-        assert_eq!(code_kind(&report("component", "command")), Ok(CodeKind::ComponentCommand));
-        assert_eq!(code_kind(&report("component", "http")), Ok(CodeKind::ComponentHttp));
-        assert!(code_kind(&report("module", "reactor")).unwrap_err().contains("_start"));
+        let kind = |kind: &str, world: &str, invoked| code_kind(&report(kind, world), invoked);
+        assert_eq!(kind("module", "command", false), Ok(CodeKind::ModuleCommand));
+        assert_eq!(kind("component", "command", false), Ok(CodeKind::ComponentCommand));
+        assert_eq!(kind("component", "http", false), Ok(CodeKind::ComponentHttp));
+        let refused = kind("module", "reactor", false).unwrap_err();
+        assert!(refused.contains("_start") && refused.contains("--invoke"), "{refused}");
+        assert_eq!(kind("module", "reactor", true), Ok(CodeKind::ModuleCommand));
+        assert_eq!(kind("component", "library", true), Ok(CodeKind::ComponentCommand));
+        assert!(kind("component", "http", true).is_err());
     }
 }

@@ -25,6 +25,7 @@ pub mod signals;
 pub mod spec;
 pub mod state;
 pub mod stop;
+pub mod tuning;
 pub mod user;
 
 use std::collections::BTreeMap;

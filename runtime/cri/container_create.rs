@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use images::{ArtifactKind, FileKind, Image, Images, LookupError};
-use wasm_host::protocol::CodeKind;
+use wasm_host::protocol::{CodeKind, GuestSpec};
 
 use super::error::Error;
 use super::request_container;
 use crate::cgroup::{CgroupPath, unit};
 use crate::container::entrypoint::{Module, Node, SCRIPT_LINE, Tree};
 use crate::container::spec::{self, ImageDefaults};
+use crate::container::tuning;
 use crate::container::{
     Container, ContainerConfig, ContainerMetadata, ImageFiles, ImageVolume, ProcessSpec, ResolvedMount, Resources,
     SeccompRequest, capabilities, mounts, release, seccomp, signals,
@@ -89,7 +90,8 @@ async fn make(
     // Found in the cache, as it was compiled at the pull. Looked at now so that a guest that cannot run is refused here.
     let code = runtime.images.code(&process.module_digest).await?;
     let handler = &sandbox.metadata().config.handler;
-    let kind = super::container_start::code_kind(&runtime.config, handler, &process.module, &code.report)?;
+    let invoked = tuning::invoked(&config, sandbox.metadata()).is_some();
+    let kind = super::container_start::code_kind(&runtime.config, handler, &process.module, &code.report, invoked)?;
 
     let id = ContainerId::generate();
     let cgroup = unit::below(&CgroupPath::recorded(&sandbox.metadata().cgroup_parent)?, id.as_str())?.to_string();
@@ -108,6 +110,9 @@ async fn make(
         cgroup,
         config,
     };
+    let mut asked = GuestSpec { env: metadata.process.env.clone(), ..GuestSpec::default() };
+    asked.set_kind(kind);
+    super::container_start::tune(&runtime, &metadata, &sandbox, &mut asked)?;
     if kind == CodeKind::ComponentHttp {
         super::container_start::served(&runtime, &metadata, &sandbox, &Resources::default())?;
     }

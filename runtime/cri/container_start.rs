@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use images::CodeReport;
 use tracing::Instrument;
-use wasm_host::protocol::{CodeKind, HttpService};
+use wasm_host::protocol::{CodeKind, GuestSpec, HttpService};
 
 use super::error::Error;
 use crate::cgroup::{Limits, driver};
@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::container::launch::{self, LaunchPlan, Pids};
 use crate::container::{
     Container, ContainerEvent, ContainerMetadata, ContainerState, Exit, ResolvedMount, Resources, bind::MountPlan, directory,
-    forbidden, service, spec,
+    forbidden, service, spec, tuning,
 };
 use crate::host::Process;
 use crate::proto::runtime::v1::{StartContainerRequest, StartContainerResponse};
@@ -60,7 +60,10 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
     let metadata = container.metadata();
     let code = runtime.images.code(&metadata.process.module_digest).instrument(tracing::debug_span!("code")).await?;
     let mut spec = spec::guest_spec(metadata, sandbox.metadata(), &runtime.config);
-    spec.set_kind(code_kind(&runtime.config, &sandbox.metadata().config.handler, &metadata.process.module, &code.report)?);
+    let handler = &sandbox.metadata().config.handler;
+    let invoked = invoked(metadata, sandbox);
+    spec.set_kind(code_kind(&runtime.config, handler, &metadata.process.module, &code.report, invoked)?);
+    tune(runtime, metadata, sandbox, &mut spec)?;
     if spec.kind() == CodeKind::ModuleCommand {
         spec.listeners = service::listeners(&metadata.config, &sandbox.metadata().config);
     }
@@ -102,6 +105,22 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
     Ok(launched?)
 }
 
+/// Whether one function is called instead of running it.
+pub(super) fn invoked(container: &ContainerMetadata, sandbox: &Sandbox) -> bool {
+    tuning::invoked(&container.config, sandbox.metadata()).is_some()
+}
+
+/// What people ask of a guest while they work on it.
+pub(super) fn tune(
+    runtime: &Runtime,
+    container: &ContainerMetadata,
+    sandbox: &Sandbox,
+    spec: &mut GuestSpec,
+) -> Result<(), Error> {
+    let handler = runtime.config.handlers.get(&sandbox.metadata().config.handler).cloned().unwrap_or_default();
+    tuning::add_to(spec, &container.config, sandbox.metadata(), &handler).map_err(|error| Error::Invalid(error.to_string()))
+}
+
 /// How a component that answers HTTP requests is served.
 pub(super) fn served(
     runtime: &Runtime,
@@ -137,9 +156,15 @@ async fn pids(runtime: &Runtime, metadata: &ContainerMetadata, sandbox: &Sandbox
 }
 
 /// How the code is run; refused where there is nothing to run in it, or where the pod's handler forbids what it imports.
-pub(super) fn code_kind(config: &Config, handler: &str, module: &Path, report: &CodeReport) -> Result<CodeKind, Error> {
+pub(super) fn code_kind(
+    config: &Config,
+    handler: &str,
+    module: &Path,
+    report: &CodeReport,
+    invoked: bool,
+) -> Result<CodeKind, Error> {
     let refused = |reason: String| Error::Precondition(format!("{}: {reason}", module.display()));
-    let kind = launch::code_kind(report).map_err(refused)?;
+    let kind = launch::code_kind(report, invoked).map_err(refused)?;
     if let Some(settings) = config.handlers.get(handler) {
         forbidden::check(report, handler, settings).map_err(|error| refused(error.to_string()))?;
     }
@@ -171,7 +196,7 @@ mod tests {
         let refused = |handler: &str, world: &str| {
             let imports = vec!["wasi:cli/environment@0.2.0".to_owned(), "wasi:sockets/tcp@0.2.0".to_owned()];
             let report = CodeReport { kind: "component".into(), world: world.into(), wasi: "p2".into(), imports };
-            code_kind(&config, handler, Path::new("/a.wasm"), &report).err()
+            code_kind(&config, handler, Path::new("/a.wasm"), &report, false).err()
         };
         assert_eq!(refused("wasm", "reactor").unwrap().code(), tonic::Code::FailedPrecondition);
         assert!(refused("wasm", "command").is_none() && refused("gone", "command").is_none());

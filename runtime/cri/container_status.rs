@@ -28,6 +28,8 @@ fn info(runtime: &Runtime, container: &Container) -> HashMap<String, String> {
         "cgroup": metadata.cgroup,
         // Where clients on this node write what the guest reads.
         "stdin": container.stdin_fifo(&runtime.config.state),
+        // `command`, `http`, `reactor` or `library`, where its code is known.
+        "world": runtime.images.code_report(&metadata.process.module_digest).map(|report| report.world),
         "process": metadata.process,
         "mounts": metadata.mounts,
         "config": metadata.config,

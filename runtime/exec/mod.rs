@@ -215,7 +215,7 @@ pub async fn start(
     };
     let sandbox = runtime.sandboxes.find(container.metadata().sandbox.as_str()).map_err(|_| not_running(container))?;
     let mut spec = spec::guest_spec(container.metadata(), sandbox.metadata(), &runtime.config);
-    let kind = code_kind(&code.report).map_err(|reason| ExecError::NoCommand { name: name(), reason })?;
+    let kind = code_kind(&code.report, false).map_err(|reason| ExecError::NoCommand { name: name(), reason })?;
     let handler = &sandbox.metadata().config.handler;
     if let Some(settings) = runtime.config.handlers.get(handler) {
         let refused = |error: Forbidden| ExecError::NoCommand { name: name(), reason: error.to_string() };

@@ -31,6 +31,8 @@ fn a_module_that_asks_for_what_is_not_there_fails_the_pull_by_name() {
         ("function", module(r#"(import "env" "mystery" (func))"#), "mystery"),
         ("wasi", module(r#"(import "wasi_snapshot_preview1" "fd_teleport" (func (param i32)))"#), "fd_teleport"),
         ("signature", module(r#"(import "wasi_snapshot_preview1" "proc_exit" (func (param i64)))"#), "proc_exit"),
+        // Not an import that is lacking, but a proposal that is not given.
+        ("shared", module("(memory 1 1 shared)"), "proposal threads"),
         (
             "component",
             component(r#"(import "example:mystery/power@1.0.0" (instance (export "use" (func))))"#),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::harness::guests::{PROBE, PROBE_P2};
+use crate::harness::guests::{EAT_MEMORY_P3, PROBE, PROBE_P2};
 use crate::harness::image::{Image, Layered};
 use crate::harness::leak::cgroups_of_container;
 use crate::harness::place::cgroups_of;
@@ -308,6 +308,15 @@ fn a_command_that_eats_the_containers_memory_is_killed_alone_and_says_so() {
     node.stop_container(&id, 0).unwrap();
     let status = node.status(&id);
     assert_eq!((status.exit_code, status.reason.as_str()), (137, "Error"));
+    node.finish();
+}
+
+#[test]
+fn a_command_of_wasi_0_3_that_outgrows_its_memory_is_oom_killed() {
+    let Some(node) = Node::with(&[EAT_MEMORY_P3]) else { return };
+    let pod = node.pod("web");
+    let ended = node.run(&pod, &with(EAT_MEMORY_P3.container("main", &[]), memory(48 * MIB))).status;
+    assert_eq!((ended.exit_code, ended.reason.as_str()), (137, "OOMKilled"), "{}", ended.message);
     node.finish();
 }
 

@@ -15,7 +15,7 @@ use std::hash::{Hash, Hasher};
 use std::num::NonZeroUsize;
 
 pub use wasmtime::Engine;
-use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::{Collector, Config, InstanceAllocationStrategy, PoolingAllocationConfig, ProfilingStrategy, WasmBacktraceDetails};
 
 /// Stack that wasm code may use, in bytes. Twice wasmtime's default: interpreters compiled to wasm (CPython, QuickJS)
 /// recurse deeply. It is address space; only touched pages cost memory.
@@ -45,12 +45,39 @@ const PARTS_OF_COMPONENT: u32 = 20;
 /// Elements of a table in a pool, at most. wasmtime's default; interpreters compiled to wasm have some 10,000.
 const TABLE_ELEMENTS: usize = 20_000;
 
+/// What an engine does for people who tune guests. Compiled code does not depend on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Tools {
+    /// Tells this profiler where functions lie when code is loaded.
+    pub profiler: Option<ProfilingStrategy>,
+    /// Keeps the state of instances with a trap.
+    pub core_dumps: bool,
+}
+
+impl Tools {
+    fn add_to(self, mut config: Config) -> Config {
+        if let Some(profiler) = self.profiler {
+            config.profiler(profiler);
+        }
+        config.coredump_on_trap(self.core_dumps);
+        config
+    }
+}
+
 /// Builds the engine of commands.
 ///
 /// # Errors
 /// The processor lacks what wasmtime needs, or address space cannot be reserved.
 pub fn new() -> Result<Engine, EngineError> {
     build(&config())
+}
+
+/// The same with tools.
+///
+/// # Errors
+/// As of [`new`]; and the profiler's file cannot be made.
+pub fn command_with(tools: &Tools) -> Result<Engine, EngineError> {
+    build(&tools.add_to(config()))
 }
 
 /// Builds the engine of services, whose memories are made as they are needed.
@@ -61,12 +88,20 @@ pub fn service() -> Result<Engine, EngineError> {
     build(&service_config())
 }
 
+/// The same with tools.
+///
+/// # Errors
+/// As of [`command_with`].
+pub fn service_with(tools: &Tools) -> Result<Engine, EngineError> {
+    build(&tools.add_to(service_config()))
+}
+
 /// Builds the engine of services with a pool for so many instances at once. Its address space, 4 GiB for each, is reserved now;
 /// where there is less, as on 39-bit machines, memories are made as they are needed.
 ///
 /// # Errors
 /// As of [`new`].
-pub fn pooled_service(instances: u32) -> Result<Engine, EngineError> {
+pub fn pooled_service(instances: u32, tools: &Tools) -> Result<Engine, EngineError> {
     let mut pool = PoolingAllocationConfig::new();
     let parts = instances.saturating_mul(3);
     pool.total_component_instances(instances)
@@ -78,14 +113,16 @@ pub fn pooled_service(instances: u32) -> Result<Engine, EngineError> {
         .max_core_instances_per_component(PARTS_OF_COMPONENT)
         .max_memories_per_component(PARTS_OF_COMPONENT)
         .max_tables_per_component(PARTS_OF_COMPONENT)
+        .max_memories_per_module(PARTS_OF_COMPONENT)
+        .max_tables_per_module(PARTS_OF_COMPONENT)
         .max_core_instance_size(1 << 20)
         .max_component_instance_size(1 << 20)
         .table_elements(TABLE_ELEMENTS)
         .linear_memory_keep_resident(KEPT_BYTES)
         .table_keep_resident(KEPT_BYTES);
-    let mut config = service_config();
+    let mut config = tools.add_to(service_config());
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    build(&config).or_else(|_| service())
+    build(&config).or_else(|_| service_with(tools))
 }
 
 fn build(config: &Config) -> Result<Engine, EngineError> {
@@ -100,20 +137,23 @@ fn service_config() -> Config {
 
 fn config() -> Config {
     let mut config = Config::new();
-    // All proposals of Wasm 3.0 and the component model with async are on by default in wasmtime 48. Off, on purpose:
-    // everything that wasmtime calls incomplete or does not fix security bugs in (shared memories, stack switching).
+    // All proposals of Wasm 3.0 and the component model with async are on by default in wasmtime 48, and atomic instructions.
+    // Off, on purpose: everything that wasmtime calls incomplete or does not fix security bugs in (shared memories, stack
+    // switching, custom page sizes, wide arithmetic). docs/guests-wasm.md lists them. The collector of the proposal GC is
+    // named because the default of a later wasmtime is another.
     config
         .allocation_strategy(InstanceAllocationStrategy::OnDemand)
         // Data segments are mapped from the compiled file and copied page by page on the first write.
         .memory_init_cow(true)
         .max_wasm_stack(WASM_STACK)
+        .collector(Collector::DeferredReferenceCounting)
         .async_stack_size(GUEST_STACK)
         // Names, offsets and, where the guest has DWARF, lines of the frames of a trap. All of it stays in the file
         // until a trap needs it. Set here rather than by WASMTIME_BACKTRACE_DETAILS, which would change the fingerprint.
         .generate_address_map(true)
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)
         .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES))
-        // For native profilers and debuggers only; registering it costs time and memory in every guest process.
+        // For native debuggers only; registering it costs time and memory in every guest process. Profilers are served by `Tools`.
         .native_unwind_info(false)
         .parallel_compilation(true);
     config
@@ -148,9 +188,16 @@ mod tests {
     }
 
     #[test]
+    fn tools_do_not_change_what_code_depends_on() {
+        let tools = Tools { profiler: None, core_dumps: true };
+        let engines = (command_with(&tools).unwrap(), service_with(&tools).unwrap());
+        assert_eq!(fingerprint(&engines.0, &engines.1), fingerprint(&new().unwrap(), &service().unwrap()));
+    }
+
+    #[test]
     fn a_pool_runs_what_is_compiled_without_one() {
         let code = Module::new(&service().unwrap(), "(module)").unwrap().serialize().unwrap();
-        let pooled = pooled_service(10).unwrap();
+        let pooled = pooled_service(10, &Tools::default()).unwrap();
         // SAFETY: it was serialized a line above.
         assert!(unsafe { Module::deserialize(&pooled, &code) }.is_ok());
         // SAFETY: likewise.
@@ -164,7 +211,7 @@ mod tests {
             || {
                 let limit = rustix::process::Rlimit { current: Some(16 << 30), maximum: Some(16 << 30) };
                 rustix::process::setrlimit(rustix::process::Resource::As, limit).unwrap();
-                let engine = pooled_service(1000).unwrap();
+                let engine = pooled_service(1000, &Tools::default()).unwrap();
                 assert!(Module::new(&engine, "(module (memory 1))").is_ok());
             },
         );

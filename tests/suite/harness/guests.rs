@@ -31,6 +31,10 @@ enum Source {
 pub const PROBE: Guest = Guest { name: "probe", source: Source::Built };
 /// The same program as a command component of WASI 0.2.
 pub const PROBE_P2: Guest = Guest { name: "probe.p2", source: Source::Built };
+/// Checks each function of WASI preview 1 (tests/guests/p1).
+pub const P1: Guest = Guest { name: "p1", source: Source::Built };
+/// The same checks in a component, through wasmtime's adapter.
+pub const P1_P2: Guest = Guest { name: "p1.p2", source: Source::Built };
 /// Serves and connects through the sockets of WASI 0.2 (tests/guests/sockets).
 pub const SOCKETS: Guest = Guest { name: "sockets.p2", source: Source::Built };
 /// A TCP server of Rust's standard library, on the sockets of WASI 0.1 (tests/guests/accept).
@@ -78,10 +82,16 @@ text! {
     EXIT_CODE = "exit-code";
     /// Writes `hello` and ends.
     FIRST_LINE = "first-line";
+    /// A command of WASI 0.3 that writes to memory until it is refused (then it ends with 1) or killed.
+    EAT_MEMORY_P3 = "eat-memory.p3";
     /// Grows its memory until it is refused (then it ends with 3) or killed.
     GROW = "grow";
     /// Has no `_start`.
     NO_START = "no-start";
+    /// Functions to be called one by one.
+    REACTOR = "reactor";
+    /// The same of a component.
+    REACTOR_P2 = "reactor.p2";
     /// Computes for ever.
     SPIN = "spin";
     TRAP_BOUNDS = "trap-bounds";

@@ -17,7 +17,7 @@ pub mod session;
 pub mod systemd;
 pub mod wait;
 
-pub use calls::{Pod, image_spec, network};
+pub use calls::{Ended, Pod, image_spec, network};
 pub use cri_wasm::proto::runtime::v1 as cri;
 pub use guests::{container, words};
 pub use node::{AT_ONCE, Node, Options};

@@ -18,6 +18,7 @@
 mod confine;
 mod inspect;
 mod last_words;
+mod proposals;
 mod report;
 mod suggest;
 #[cfg(test)]
@@ -143,6 +144,7 @@ impl Hosts {
 
 fn translate(hosts: &Hosts, wasm: &[u8], limits: CompileLimits) -> Result<(Artifact, Vec<u8>), CompileError> {
     let failed = |error: wasmtime::Error| CompileError::from_wasmtime(&error, limits);
+    proposals::refuse_shared_memories(wasm)?;
     if wasm.starts_with(MODULE) {
         let module = Module::from_binary(hosts.commands.engine(), wasm).map_err(failed)?;
         let artifact = inspect::module(&hosts.commands, &module)?;

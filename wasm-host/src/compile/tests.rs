@@ -265,3 +265,27 @@ fn deep_nesting_does_not_break_the_compiler() {
     let compiled = compile_as("file", &wat::parse_str(wat).unwrap(), ENOUGH);
     assert!(compiled.line["ok"].is_object() || compiled.line["error"]["code"] == "invalid_wasm", "{}", compiled.line);
 }
+
+#[test]
+fn proposals_that_guests_are_not_given_are_named() {
+    for (wat, proposal) in [
+        ("(module (memory 1 1 shared))", "threads"),
+        (r#"(module (import "env" "memory" (memory 1 1 shared)))"#, "threads"),
+        ("(component (core module (memory 1 1 shared)))", "threads"),
+        ("(module (memory 1 (pagesize 1)))", "custom page sizes"),
+        (
+            "(module (func (param i64 i64 i64 i64) (drop (drop (i64.add128 (local.get 0) (local.get 1) (local.get 2) (local.get 3))))))",
+            "wide arithmetic",
+        ),
+        ("(module (type $f (func)) (type $c (cont $f)))", "stack switching"),
+        ("(module (tag $e) (func try catch $e end))", "legacy_exceptions"),
+        ("(module (global (shared anyref) (ref.null (shared any))))", "shared-everything"),
+    ] {
+        let (code, message) = {
+            let compiled = compile_wat(wat);
+            let (code, message) = compiled.error();
+            (code.to_owned(), message.to_owned())
+        };
+        assert!(code == "invalid_wasm" && message.contains(proposal), "{proposal}: {message}");
+    }
+}

@@ -10,6 +10,7 @@ use wasmtime::{Engine, Module};
 
 use super::http::Service;
 use super::prepared::PrepareError;
+use crate::engine::Tools;
 use crate::protocol::{CodeKind, GuestSpec};
 
 /// Code that can be run.
@@ -37,6 +38,9 @@ pub enum LoadError {
     /// The engine of services cannot be built.
     #[error(transparent)]
     Service(#[from] PrepareError),
+    /// Its profiler cannot be set up.
+    #[error("cannot write the guest's profile: {0}")]
+    Profile(String),
     /// The spec names no kind of code.
     #[error("the guest's spec names no kind of code")]
     NoKind,
@@ -65,13 +69,13 @@ pub fn load(engine: &Engine, spec: &GuestSpec, descriptor: OwnedFd) -> Result<Co
         }
         CodeKind::ComponentCommand => component(engine, &file)?.map(Code::Component).map_err(mismatch),
         CodeKind::ComponentHttp => {
-            let mut service = Service::new(&spec.http.clone().unwrap_or_default())?;
+            let mut service = Service::new(&spec.http.clone().unwrap_or_default(), &Tools::default())?;
             let loaded = match component(service.engine(), &file)? {
-                Ok(component) => component,
-                // It may be larger than what a pool has for each.
-                Err(_) => {
+                Ok(loaded) => loaded,
+                Err(error) => {
+                    // It may be larger than the places of the pool; if it is not that, the first error is the one to tell.
                     service = Service::without_pool()?;
-                    component(service.engine(), &file)?.map_err(mismatch)?
+                    component(service.engine(), &file)?.map_err(|_| mismatch(error))?
                 }
             };
             service.component = Some(loaded);

@@ -5,6 +5,7 @@
 //!   with `/` or climb above the descriptor they start from, and making or reading a link with an absolute target.
 //! - `read-only` and `cross-device` are told, where wasmtime says `io`. Too many open files are `other` in 0.3; 0.2 has no
 //!   code for it.
+//! - A path that ends with a slash is of a directory, as `preview1` says.
 //!
 //! Only the functions that take paths are defined again, in place of wasmtime's, which they call. The reason is looked up
 //! after a call has failed, so calls that succeed pay nothing. Descriptors here are those of wasmtime, so where a guest
@@ -25,6 +26,7 @@ use wasmtime_wasi::runtime::poll_noop;
 use wasmtime_wasi::{ResourceTable, TrappableError, p2, p3};
 
 use super::lookup::{self, Reason};
+use super::paths::without_slashes;
 use super::prepared::ComponentState;
 
 /// The interface of 0.2, under the name by which wasmtime has linked it.
@@ -227,7 +229,7 @@ where
 macro_rules! corrected {
     ($link:ident, $define:ident, $types:path, $host:ident, $on:ty) => {
         fn $link(instance: &mut LinkerInstance<'_, ComponentState>) -> wasmtime::Result<()> {
-            use $types::{DescriptorFlags, NewTimestamp, OpenFlags, PathFlags, $host};
+            use $types::{DescriptorFlags, DescriptorType, ErrorCode, NewTimestamp, OpenFlags, PathFlags, $host};
             const FOLLOW: PathFlags = PathFlags::SYMLINK_FOLLOW;
             type On<'a> = $on;
             type Times = (NewTimestamp, NewTimestamp);
@@ -238,8 +240,14 @@ macro_rules! corrected {
                 })
             })?;
             $define(instance, "stat-at", |files, (at, lookup, path): (Handle, PathFlags, String)| {
-                corrected(files, [(at, path)], lookup.contains(FOLLOW), |files, [(at, path)]| {
+                let slash = path.ends_with('/');
+                let lookup = if slash { lookup | FOLLOW } else { lookup };
+                let found = corrected(files, [(at, path)], lookup.contains(FOLLOW), |files, [(at, path)]| {
                     now(On::stat_at(files, at, lookup, path))
+                })?;
+                Ok(match found {
+                    Ok(found) if slash && !matches!(found.type_, DescriptorType::Directory) => Err(ErrorCode::NotDirectory),
+                    found => found,
                 })
             })?;
             $define(instance, "metadata-hash-at", |files, (at, lookup, path): (Handle, PathFlags, String)| {
@@ -261,6 +269,7 @@ macro_rules! corrected {
                 corrected(files, [(at, path)], false, |files, [(at, path)]| now(On::create_directory_at(files, at, path)))
             })?;
             $define(instance, "remove-directory-at", |files, (at, path): (Handle, String)| {
+                let path = without_slashes(&path).to_owned();
                 corrected(files, [(at, path)], false, |files, [(at, path)]| now(On::remove_directory_at(files, at, path)))
             })?;
             $define(instance, "unlink-file-at", |files, (at, path): (Handle, String)| {

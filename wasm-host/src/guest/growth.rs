@@ -5,6 +5,10 @@
 //! node that does not overcommit, a limit of the process), and a program whose allocation fails ends in one of many ways of its
 //! own. It has outgrown its memory all the same, and ends as if the kernel had killed it for that.
 //!
+//! Tables have a bound of their own ([`TABLE_ELEMENTS`]): their elements are written when they are made, and a table that is moved
+//! to grow is there twice. So have the numbers of instances, memories and tables of a store ([`PARTS`]), which cost the kernel
+//! mappings and address space before a byte of theirs is touched. Objects of the proposal GC lie in a memory like any other here.
+//!
 //! Sizes are written into the guest's outcome file as they change, for metrics: one system call when memory grows, and none
 //! while it does not.
 
@@ -17,6 +21,13 @@ use rustix::io::Errno;
 use wasmtime::ResourceLimiter;
 
 use crate::protocol::{GuestUsage, Outcome};
+
+/// Elements of all tables of a store, at most: what browsers give one table. 8 bytes each.
+const TABLE_ELEMENTS: u64 = 10_000_000;
+
+/// Instances, memories and tables of a store, at most, of each. A memory takes some 4 GiB of address space and three mappings, of
+/// which the kernel gives a process 65,530. Toolchains make three to five instances.
+const PARTS: usize = 1000;
 
 /// The kernel refused to let the guest's memory grow.
 #[derive(Debug, thiserror::Error)]
@@ -168,6 +179,11 @@ impl ResourceLimiter for Growth {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let wanted = self.usage.table_elements.unwrap_or(0).saturating_add(grown(current, desired));
+        if wanted > TABLE_ELEMENTS {
+            // The guest is told that its table does not grow, or the module that it cannot begin.
+            return Ok(false);
+        }
         self.last_of_table = desired.saturating_sub(current);
         self.table(|elements| elements.saturating_add(grown(current, desired)));
         Ok(true)
@@ -177,6 +193,18 @@ impl ResourceLimiter for Growth {
         let wanted = grown(0, self.last_of_table);
         self.table(|elements| elements.saturating_sub(wanted));
         Ok(())
+    }
+
+    fn instances(&self) -> usize {
+        PARTS
+    }
+
+    fn tables(&self) -> usize {
+        PARTS
+    }
+
+    fn memories(&self) -> usize {
+        PARTS
     }
 }
 

@@ -6,9 +6,11 @@
 mod code;
 mod commands;
 mod descriptors;
+mod dumps;
 mod errno;
 mod growth;
 mod http;
+mod invoke;
 mod listen;
 mod lookup;
 mod offer;
@@ -21,18 +23,24 @@ mod preview1;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod tuned;
 
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 pub use self::code::{Code, LoadError, load};
+use self::commands::Given;
+use self::dumps::Dumps;
 use self::growth::Growth;
+use self::invoke::Wish;
+use self::offer::Facts;
 use self::outcome::Ending;
 pub use self::outcome::refuse;
 pub(crate) use self::outgoing::roots;
 pub(crate) use self::prepared::{ComponentState, link_components};
 pub use self::prepared::{PrepareError, Prepared};
+pub use self::tuned::{is_tuned, load_tuned};
 use crate::protocol::GuestSpec;
 use crate::stdio::{Descriptors, Streams};
 use crate::wasi;
@@ -74,7 +82,15 @@ pub fn run(prepared: &Prepared, spec: &GuestSpec, code: Code, io: GuestIo, ready
     let ending = catch_unwind(AssertUnwindSafe(|| match code {
         Code::Service(service) => http::serve(*service, spec, &streams, Arc::clone(&outcome), ready),
         code => match wasi::context(spec, &streams) {
-            Ok(context) => commands::run(prepared, code, context, spec, &streams, growth, ready),
+            Ok(context) => {
+                let given = Given {
+                    wish: Wish::of(spec, streams.stdout.clone()),
+                    dumps: Dumps::of(spec),
+                    facts: Facts::new(spec, &streams),
+                    streams: &streams,
+                };
+                commands::run(prepared, code, context, spec, growth, given, ready)
+            }
             Err(error) => Ending::NotStarted(error.to_string()),
         },
     }))

@@ -57,9 +57,21 @@ impl Ending {
         if let Some(refused) = error.downcast_ref::<OutOfMemory>() {
             return Ending::OutOfMemory(refused.to_string());
         }
+        // A heap of objects has outgrown the memory that it lies in; the engine keeps to itself why that does not grow.
+        if error.is::<wasmtime::GcHeapOutOfMemory<()>>() {
+            return Ending::OutOfMemory(trap_report(error));
+        }
         match error.downcast_ref::<I32Exit>() {
             Some(I32Exit(code)) => Ending::Exited(code & 0xff),
             None => Ending::Trapped(trap_report(error)),
+        }
+    }
+
+    /// With a line more for people, where there is one.
+    pub(super) fn with(self, line: Option<String>) -> Self {
+        match (self, line) {
+            (Ending::Trapped(report), Some(line)) => Ending::Trapped(format!("{report}\n{line}")),
+            (ending, _) => ending,
         }
     }
 
@@ -153,7 +165,7 @@ fn trap_report(error: &wasmtime::Error) -> String {
         match text.split_once('\n') {
             // wasmtime hangs the backtrace over the trap as one more cause.
             Some((title, backtrace)) if title.starts_with(BACKTRACE_TITLE) => frames = backtrace.to_owned(),
-            _ if text.starts_with(BACKTRACE_TITLE) => {}
+            _ if text.starts_with(BACKTRACE_TITLE) || text.starts_with(CORE_DUMP_TITLE) => {}
             _ => causes.push(text),
         }
     }
@@ -169,6 +181,9 @@ fn trap_report(error: &wasmtime::Error) -> String {
 
 /// First line of wasmtime's text of a [`WasmBacktrace`].
 const BACKTRACE_TITLE: &str = "error while executing at wasm backtrace";
+
+/// First words of wasmtime's text of a [`wasmtime::WasmCoreDump`], which says the backtrace once more.
+const CORE_DUMP_TITLE: &str = "wasm coredump generated while executing";
 
 fn bounded(text: &str) -> &str {
     text.get(..text.floor_char_boundary(MESSAGE_BYTES)).unwrap_or_default()

@@ -5,7 +5,7 @@ use std::path::Path;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
-use super::errno::{EACCES, EINVAL, ELOOP, EMFILE, ENOENT, ENOTDIR, EPERM, EROFS, EXDEV};
+use super::errno::{EACCES, EINVAL, EIO, ELOOP, EMFILE, ENOENT, ENOTDIR, EPERM, EROFS, EXDEV};
 use super::lookup::{self, Reason};
 
 /// Most symbolic links on the way of a path, as in Linux.
@@ -44,6 +44,26 @@ pub(super) fn resolve(path: &Path, follow: bool) -> Result<Option<String>, i32> 
 pub(super) fn read_link(path: &Path) -> Result<Vec<u8>, i32> {
     let path = path.to_str().ok_or(EPERM)?;
     lookup::read_link(CWD, path).map_err(number)
+}
+
+/// A path without slashes at its end, unless it has nothing else.
+pub(super) fn without_slashes(path: &str) -> &str {
+    match path.trim_end_matches('/') {
+        "" => path,
+        trimmed => trimmed,
+    }
+}
+
+/// Writes a directory, given by an absolute path, to its disk. Returns an error number, or 0.
+pub(super) fn sync_directory(path: &Path) -> i32 {
+    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, rustix::fs::Mode::empty());
+    match opened.and_then(rustix::fs::fsync) {
+        Ok(()) => 0,
+        Err(Errno::IO) => EIO,
+        Err(Errno::ROFS) => EROFS,
+        Err(error) => number(error),
+    }
 }
 
 /// The number of a reason that wasmtime does not know.

@@ -20,6 +20,7 @@ use crate::protocol::{CodeKind, GuestSpec, Outcome, StreamKind};
 
 const OWN_PROCESS: &str = "CRI_WASM_TEST_OWN_PROCESS";
 const GUEST: &str = "CRI_WASM_TEST_GUEST";
+const DATA_LIMIT: &str = "CRI_WASM_TEST_DATA_LIMIT";
 
 fn again(test: &str) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
@@ -44,6 +45,12 @@ fn becomes_a_guest_process_where_a_test_asks_for_one() {
     let Some(directory) = env::var_os(GUEST).map(PathBuf::from) else { return };
     let spec = GuestSpec::decode(fs::read(directory.join("spec")).unwrap().as_slice()).unwrap();
     let prepared = Prepared::new(engine::new().unwrap()).unwrap();
+    if let Ok(bytes) = env::var(DATA_LIMIT) {
+        // What the kernel checks where memory becomes writable, as it checks a node that does not overcommit.
+        let bytes = Some(bytes.parse().unwrap());
+        let limit = rustix::process::Rlimit { current: bytes, maximum: bytes };
+        rustix::process::setrlimit(rustix::process::Resource::Data, limit).unwrap();
+    }
     let outcome: OwnedFd = File::create(directory.join("outcome")).unwrap().into();
     let status = match load(prepared.engine(), &spec, File::open(directory.join("code")).unwrap().into()) {
         Err(error) => refuse(&outcome, &error.to_string()),
@@ -69,6 +76,8 @@ fn becomes_a_guest_process_where_a_test_asks_for_one() {
 pub(crate) struct Guest {
     pub(crate) directory: TempDir,
     pub(crate) spec: GuestSpec,
+    /// Bytes of memory that the kernel gives the process.
+    pub(crate) data_limit: Option<u64>,
 }
 
 /// How a guest ended.
@@ -113,7 +122,7 @@ impl Guest {
         let log = StreamKind::StreamLog.into();
         let spec =
             GuestSpec { kind: kind.into(), args: vec!["guest".to_owned()], stdout: log, stderr: log, ..GuestSpec::default() };
-        Guest { directory, spec }
+        Guest { directory, spec, data_limit: None }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -125,6 +134,7 @@ impl Guest {
         fs::write(self.path("spec"), self.spec.encode_to_vec()).unwrap();
         again("guest::testing::becomes_a_guest_process_where_a_test_asks_for_one")
             .env(GUEST, self.directory.path())
+            .envs(self.data_limit.map(|bytes| (DATA_LIMIT, bytes.to_string())))
             // Errors of the guest must not carry frames of the host, whatever the environment asks for.
             .env("RUST_BACKTRACE", "1")
             .stdin(stdin)

@@ -22,7 +22,7 @@ pub use descriptors::{Descriptors, MalformedLaunch, keep_only};
 pub use mounts::{GUESTS, private_root};
 pub use syscalls::Filter;
 
-use crate::protocol::GuestSpec;
+use crate::protocol::{GuestSpec, Profile};
 
 /// A step of the jail that failed.
 #[derive(Debug, Error)]
@@ -103,6 +103,11 @@ pub fn enter(spec: &GuestSpec, places: Places, filter: &Filter) -> Result<(), Ja
             .map_err(|error| JailError::new("entering the pod's user namespace", error))?;
     }
     privileges::drop_all(spec)?;
+    if spec.profile() == Profile::Jitdump {
+        // wasmtime's jitdump goes into the working directory, which nothing else looks at.
+        rustix::process::chdir(spec.profile_dir.as_str())
+            .map_err(|error| JailError::new(format!("entering the directory of the profile, {}", spec.profile_dir), error))?;
+    }
     filesystem::restrict()?;
     for program in &spec.seccomp_programs {
         syscalls::apply_asked(program)?;

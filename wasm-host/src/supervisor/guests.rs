@@ -77,7 +77,12 @@ impl Supervisor {
         self.unwatch(|source| !matches!(source, Source::Ready(guest) if guest == key));
         let Some(guest) = self.guests.get_mut(&key) else { return };
         let Some(report) = guest.report.take() else { return };
-        let answer = match protocol::receive::<Reply>(&report) {
+        let received = match protocol::receive::<Reply>(&report) {
+            // It has ended without having read that it may go, which the kernel tells before its last words.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => protocol::receive::<Reply>(&report),
+            received => received,
+        };
+        let answer = match received {
             Ok(Some((Reply { body: Some(reply::Body::Started(_)), .. }, _))) => reply::Body::Started(guest.started),
             Ok(Some((Reply { body: Some(reply::Body::Failure(failure)), .. }, _))) => reply::Body::Failure(failure),
             _ => return,

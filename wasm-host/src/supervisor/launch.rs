@@ -188,7 +188,10 @@ impl Child {
         }
         // Before the jail: wasmtime opens a component's code by its path in /proc.
         let Some(code) = self.descriptors.code else { return refuse("no compiled code came along".to_owned(), 0) };
-        let code = match guest::load(supervisor.prepared.engine(), &spec, code) {
+        // One that is tuned has an engine of its own, which writes into the container's files, so it comes after the jail.
+        let tuned = guest::is_tuned(&spec);
+        let (code, later) = if tuned { (None, Some(code)) } else { (Some(code), None) };
+        let code = match code.map(|code| guest::load(supervisor.prepared.engine(), &spec, code)).transpose() {
             Ok(code) => code,
             Err(error) => return refuse(chain(&error), 0),
         };
@@ -204,6 +207,12 @@ impl Child {
         if let Err(error) = jail::enter(&spec, self.descriptors.places, &supervisor.filter) {
             return refuse(chain(&error), error.errno());
         }
+        let (own, code) = match (code, later.map(|code| guest::load_tuned(&spec, code)).transpose()) {
+            (Some(code), _) => (None, code),
+            (None, Ok(Some(tuned))) => tuned,
+            (None, Ok(None)) => return refuse("no compiled code came along".to_owned(), 0),
+            (None, Err(error)) => return refuse(chain(&error), 0),
+        };
         // Nothing of the guest runs before its process is on record.
         if !may_go(&report) {
             return NOT_STARTED;
@@ -218,7 +227,9 @@ impl Child {
             master: self.descriptors.master,
             outcome: self.outcome,
         };
-        guest::run(&supervisor.prepared, &spec, code, io, || tell(reply::Body::Started(Started::default())))
+        guest::run(own.as_ref().unwrap_or(&supervisor.prepared), &spec, code, io, || {
+            tell(reply::Body::Started(Started::default()))
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_channel::oneshot;
 use tokio::sync::Notify;
 use wasmtime::component::InstancePre;
-use wasmtime::{AsContextMut, Engine, Store};
+use wasmtime::{AsContextMut, Engine, Store, UpdateDeadline};
 use wasmtime_wasi_http::handler::{Prepared, Proxy, ProxyPre, Request, Response};
 use wasmtime_wasi_http::{WasiHttpView, p2, p3};
 
@@ -17,7 +17,9 @@ use super::body::{Exchange, Hold};
 use super::limits::Turn;
 use super::milliseconds;
 use super::refusal::Refusal;
+use super::sampler::Sampler;
 use super::ticker::Ticker;
+use crate::guest::dumps::Dumps;
 use crate::guest::growth::{Growth, Sum};
 use crate::guest::outcome;
 use crate::guest::outgoing::Outgoing;
@@ -40,6 +42,8 @@ pub(super) struct Instances {
     reports: Output,
     ticker: Ticker,
     sum: Arc<Sum>,
+    sampler: Option<Arc<Sampler>>,
+    dumps: Option<Dumps>,
     /// Bytes of linear memory that an instance may have; `None`: what the container has.
     max_memory: Option<usize>,
     request_timeout: Duration,
@@ -71,6 +75,7 @@ impl Instances {
         streams: &Streams,
         ticker: Ticker,
         sum: Arc<Sum>,
+        sampler: Option<Arc<Sampler>>,
     ) -> wasmtime::Result<Arc<Self>> {
         let engine = instance.component().engine().clone();
         let needs = wasi::Needs::of(instance.component());
@@ -91,6 +96,8 @@ impl Instances {
             reports: streams.reports(),
             ticker,
             sum,
+            sampler,
+            dumps: Dumps::of(spec),
             max_memory: usize::try_from(settings.max_instance_memory).ok().filter(|bytes| *bytes > 0),
             request_timeout: milliseconds(settings.request_timeout_ms),
             requests_per_instance: settings.requests_per_instance.max(1),
@@ -157,6 +164,9 @@ impl Instances {
             Err(error) => {
                 exchange.guest_failed.store(true, Ordering::Release);
                 self.report(&error);
+                if let Some(line) = self.dumps.as_ref().and_then(|dumps| dumps.write(&mut instance.store, &error)) {
+                    self.say(&line);
+                }
             }
         }
     }
@@ -168,7 +178,13 @@ impl Instances {
         let mut store =
             Store::new(&self.engine, ComponentState::new(wasi, self.outgoing.clone(), self.interfaces.clone(), growth));
         store.limiter(|state| &mut state.growth);
-        store.epoch_deadline_async_yield_and_update(1);
+        match self.sampler.clone() {
+            None => store.epoch_deadline_async_yield_and_update(1),
+            Some(sampler) => store.epoch_deadline_callback(move |store| {
+                sampler.sample(store);
+                Ok(UpdateDeadline::Yield(1))
+            }),
+        }
         store.set_epoch_deadline(1);
         let proxy = self.pre.instantiate_async(&mut store).await?;
         Ok(Instance { store, proxy, answered: 0 })

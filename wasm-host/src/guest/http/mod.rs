@@ -15,6 +15,7 @@ mod instances;
 mod limits;
 mod listener;
 mod refusal;
+mod sampler;
 mod server;
 mod ticker;
 
@@ -28,12 +29,13 @@ use wasmtime::{Engine, component};
 
 use self::instances::Instances;
 use self::listener::Listener;
+use self::sampler::Sampler;
 use self::server::Server;
 use self::ticker::Ticker;
 use super::growth::{Sum, Told};
 use super::outcome::Ending;
 use super::prepared::{ComponentState, PrepareError, link_components};
-use crate::engine;
+use crate::engine::{self, Tools};
 use crate::protocol::{GuestSpec, HttpService};
 use crate::stdio::Streams;
 
@@ -53,12 +55,12 @@ impl Service {
     ///
     /// # Errors
     /// As of the engine.
-    pub(super) fn new(settings: &HttpService) -> Result<Self, PrepareError> {
+    pub(super) fn new(settings: &HttpService, tools: &Tools) -> Result<Self, PrepareError> {
         let instances = settings.max_requests.max(1).saturating_add(SPARE_INSTANCES);
-        Self::with(engine::pooled_service(instances)?)
+        Self::with(engine::pooled_service(instances, tools)?)
     }
 
-    /// The same with instances that are made as they are needed.
+    /// The same for a component that no place of a pool is large enough for: its instances are made one by one.
     ///
     /// # Errors
     /// As of the engine.
@@ -112,13 +114,18 @@ async fn run(
     let sum = Arc::new(Sum::default());
     let told = Told::new(Arc::clone(&sum), outcome);
     let ticker = Ticker::start(service.engine.clone(), told).map_err(|error| not_started(&error))?;
-    let instances = Instances::new(instance, spec, settings, streams, ticker, sum).map_err(Ending::not_started)?;
+    let sampler = Sampler::of(spec, &component).map_err(Ending::not_started)?;
+    let instances = Instances::new(instance, spec, settings, streams, ticker, sum, sampler.clone());
+    let instances = instances.map_err(Ending::not_started)?;
     let listeners = settings.addresses.iter().map(|address| Listener::bind(address));
     let listeners = listeners.collect::<Result<Vec<_>, _>>().map_err(|error| not_started(&error))?;
     let mut stop = Stop::new().map_err(|error| not_started(&error))?;
     let server = Arc::new(Server::new(instances, settings, streams));
     ready();
     server.serve(listeners, stop.asked()).await;
+    if let Some(sampler) = sampler {
+        let _ = streams.reports().write(format!("{}\n", sampler.finish()).as_bytes());
+    }
     Ok(Ending::Exited(0))
 }
 

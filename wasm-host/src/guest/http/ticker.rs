@@ -13,7 +13,7 @@ use wasmtime::Engine;
 use crate::guest::growth::Told;
 
 /// How long wasm computes before others have a turn.
-const EPOCH: Duration = Duration::from_millis(10);
+pub(super) const EPOCH: Duration = Duration::from_millis(10);
 
 /// Epochs without a request after which the thread sleeps.
 const LINGER: usize = 100;

@@ -12,7 +12,7 @@ use wiggle::GuestMemory;
 
 use super::sockets::{Entry, Sockets, Table};
 use crate::guest::commands::CALL_BYTES;
-use crate::guest::errno::{EIO, ENOTDIR, EPERM};
+use crate::guest::errno::{EBADF, EIO, ENOTDIR, EPERM};
 use crate::guest::growth::Growth;
 use crate::guest::lookup;
 use crate::guest::paths;
@@ -84,6 +84,11 @@ impl ModuleState {
             }
             _ => drop(self.directories.remove(&descriptor)),
         }
+    }
+
+    /// Writes a directory to its disk.
+    pub(super) fn sync_directory(&self, descriptor: i32) -> i32 {
+        self.directories.get(&descriptor).map_or(EBADF, |path| paths::sync_directory(path))
     }
 
     pub(super) fn renumber(&mut self, from: i32, to: i32) {
@@ -234,6 +239,30 @@ pub(super) fn read_link(
     write(memory, buffer.0, &target)?;
     write(memory, result, &u32::try_from(target.len())?.to_le_bytes())?;
     Ok(0)
+}
+
+/// Whether a path can only be of a directory.
+pub(super) fn ends_with_slash(caller: &mut Caller<'_, ModuleState>, place: Place) -> wasmtime::Result<bool> {
+    let (memory, _) = parts(caller)?;
+    Ok(place.read(memory).is_some_and(|path| path.ends_with('/')))
+}
+
+/// The path without slashes at its end.
+pub(super) fn without_slashes(caller: &mut Caller<'_, ModuleState>, place: Place) -> wasmtime::Result<Place> {
+    let (memory, _) = parts(caller)?;
+    Ok(match place.read(memory).map(paths::without_slashes) {
+        Some(path) => Place { length: i32::try_from(path.len())?, ..place },
+        None => place,
+    })
+}
+
+/// Whether the `filestat` at `result` is of a directory. Its type is at the same place in both versions.
+pub(super) fn is_directory(caller: &mut Caller<'_, ModuleState>, result: i32) -> wasmtime::Result<bool> {
+    const TYPE_AT: usize = 16;
+    const DIRECTORY: u8 = 3;
+    let (memory, _) = parts(caller)?;
+    let at = usize::try_from(result.cast_unsigned())?.checked_add(TYPE_AT);
+    Ok(at.and_then(|at| memory.get(at)) == Some(&DIRECTORY))
 }
 
 /// After a successful `path_open`: remembers the path if it is of a directory, and gives the descriptor the number that the guest

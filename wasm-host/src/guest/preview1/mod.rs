@@ -8,6 +8,9 @@
 //!   that climb above their directory by their own text stay refused, and so does making an absolute link.
 //! - A read-only file system is `EROFS`, a rename across mounts `EXDEV`, and too many open files `EMFILE`. wasmtime knows none
 //!   of them and says `EIO`. The reason is looked up after the call has failed, so calls that succeed pay nothing.
+//! - A path that ends with a slash is of a directory: `path_remove_directory` takes it, where wasmtime says `EINVAL`, and
+//!   `path_filestat_get` of a file says `ENOTDIR`, where wasmtime overlooks the slash.
+//! - `fd_sync` of a directory writes it to the disk, as databases do after they have made a file. wasmtime says `EBADF`.
 
 mod calls;
 mod sockets;
@@ -19,9 +22,9 @@ use wasmtime_wasi::p1::{self, wasi_snapshot_preview1};
 use wiggle::GuestMemory;
 
 pub(crate) use self::calls::ModuleState;
-use self::calls::{Place, TEXT, now, opened, parts, read_link, with_paths};
+use self::calls::{Place, TEXT, ends_with_slash, is_directory, now, opened, parts, read_link, with_paths, without_slashes};
 pub(super) use self::sockets::{Sockets, link as link_sockets};
-use super::errno::EPERM;
+use super::errno::{EBADF, ENOTDIR, EPERM};
 
 /// Flag of a lookup: a symbolic link at the end of the path is followed.
 const FOLLOW: i32 = 1;
@@ -78,9 +81,13 @@ macro_rules! corrected {
                 "path_filestat_get",
                 |mut guest: Guest<'_>, directory: i32, lookup: i32, pointer: i32, length: i32, result: i32| {
                     let place = Place { directory, pointer, length };
-                    with_paths(&mut guest, [place], lookup & FOLLOW != 0, (result, $filestat), |wasi, memory, [at], result| {
+                    let slash = ends_with_slash(&mut guest, place)?;
+                    let lookup = if slash { lookup | FOLLOW } else { lookup };
+                    let follow = lookup & FOLLOW != 0;
+                    let error = with_paths(&mut guest, [place], follow, (result, $filestat), |wasi, memory, [at], result| {
                         now($wasi::path_filestat_get(wasi, memory, at.directory, lookup, at.pointer, at.length, result))
-                    })
+                    })?;
+                    if error == 0 && slash && !is_directory(&mut guest, result)? { Ok(ENOTDIR) } else { Ok(error) }
                 },
             )?;
             linker.func_wrap(
@@ -108,7 +115,7 @@ macro_rules! corrected {
                 module,
                 "path_remove_directory",
                 |mut guest: Guest<'_>, directory: i32, pointer: i32, length: i32| {
-                    let place = Place { directory, pointer, length };
+                    let place = without_slashes(&mut guest, Place { directory, pointer, length })?;
                     with_paths(&mut guest, [place], false, (0, 0), |wasi, memory, [at], _| {
                         now($wasi::path_remove_directory(wasi, memory, at.directory, at.pointer, at.length))
                     })
@@ -185,6 +192,11 @@ macro_rules! corrected {
                 let (memory, state) = parts(&mut guest)?;
                 state.remember(fd, None);
                 now($wasi::fd_close(&mut state.wasi, &mut GuestMemory::Unshared(memory), fd))
+            })?;
+            linker.func_wrap(module, "fd_sync", |mut guest: Guest<'_>, fd: i32| {
+                let (memory, state) = parts(&mut guest)?;
+                let error = now($wasi::fd_sync(&mut state.wasi, &mut GuestMemory::Unshared(memory), fd))?;
+                Ok(if error == EBADF { state.sync_directory(fd) } else { error })
             })?;
             linker.func_wrap(module, "fd_renumber", |mut guest: Guest<'_>, from: i32, to: i32| {
                 let (memory, state) = parts(&mut guest)?;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::writes;
-use crate::guest::testing::Guest;
+use crate::guest::testing::{Ended, Guest};
 use crate::protocol::{CodeKind, StreamKind};
 
 #[test]
@@ -162,48 +162,48 @@ fn arguments_and_environment_are_those_of_the_spec_and_no_others() {
     assert!(output.ends_with("a\0b c\0X=1=2\0EMPTY=\0PWD=/work\0"), "{output:?}");
 }
 
-/// Waits for the end of its input, then grows its memory by 16 MiB at a time without using it; refused, it ends with 3.
+/// Grows its memory by 16 MiB at a time without using it; refused, it ends with 3.
 const GROWS: &str = r#"(module
-    (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
     (memory (export "memory") 1 MAXIMUM)
     (func (export "_start")
-      (i32.store (i32.const 0) (i32.const 64))
-      (i32.store (i32.const 4) (i32.const 8))
-      (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 16)))
       (loop $more
         (if (i32.eq (memory.grow (i32.const 256)) (i32.const -1))
           (then (call $proc_exit (i32.const 3))))
         (br $more))))"#;
 
-fn grown(mut guest: Guest, data_limit: Option<u64>) -> (Option<i32>, i32, String, String) {
-    guest.spec.set_stdin(StreamKind::StreamDescriptor);
-    let mut child = guest.start(std::process::Stdio::piped());
-    guest.wait_for(|directory| directory.join("ready").exists());
-    if let Some(bytes) = data_limit {
-        // What the kernel checks where memory becomes writable, as it checks a node that does not overcommit.
-        let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap());
-        let limit = rustix::process::Rlimit { current: Some(bytes), maximum: Some(bytes) };
-        rustix::process::prlimit(pid, rustix::process::Resource::Data, limit).unwrap();
-    }
-    drop(child.stdin.take());
-    let ended = guest.end(child);
-    (ended.status.code(), ended.outcome.exit_code, ended.outcome.reason, ended.outcome.message)
-}
+/// The same as a component that exports `wasi:cli/run` of 0.3.
+const GROWS_IN_P3: &str = r#"(component
+    (core module $m
+        (memory 1)
+        (func (export "run") (result i32)
+            (loop $more (br_if $more (i32.ne (memory.grow (i32.const 256)) (i32.const -1))))
+            (i32.const 1)))
+    (core instance $i (instantiate $m))
+    (func $run async (result (result)) (canon lift (core func $i "run")))
+    (instance $run' (export "run" (func $run)))
+    (export "wasi:cli/run@0.3.0" (instance $run')))"#;
 
 #[test]
 fn a_guest_whose_growth_the_kernel_refuses_has_outgrown_its_memory() {
-    for guest in [Guest::new(&GROWS.replace("MAXIMUM", "")), Guest::adapted(&GROWS.replace("MAXIMUM", ""))] {
-        let (status, code, reason, message) = grown(guest, Some(512 << 20));
-        assert_eq!((status, code, reason.as_str()), (Some(137), 137, "OOMKilled"), "{message}");
-        assert!(message.starts_with("the node has no memory left for the guest to grow from "), "{message}");
+    let module = GROWS.replace("MAXIMUM", "");
+    for mut guest in [Guest::new(&module), Guest::adapted(&module), Guest::new(GROWS_IN_P3)] {
+        guest.data_limit = Some(512 << 20);
+        let Ended { status, outcome, .. } = guest.run();
+        assert_eq!(
+            (status.code(), outcome.exit_code, outcome.reason.as_str()),
+            (Some(137), 137, "OOMKilled"),
+            "{}",
+            outcome.message
+        );
+        assert!(outcome.message.starts_with("the node has no memory left for the guest to grow from "), "{}", outcome.message);
     }
 }
 
 #[test]
 fn a_guest_that_reaches_its_own_maximum_is_told_and_goes_on() {
-    for maximum in ["2048", ""] {
-        let (_, code, reason, _) = grown(Guest::new(&GROWS.replace("MAXIMUM", maximum)), None);
-        assert_eq!((code, reason.as_str()), (3, "Error"), "{maximum}");
+    for (wat, code) in [(&*GROWS.replace("MAXIMUM", "2048"), 3), (&*GROWS.replace("MAXIMUM", ""), 3), (GROWS_IN_P3, 1)] {
+        let outcome = Guest::new(wat).run().outcome;
+        assert_eq!((outcome.exit_code, outcome.reason.as_str()), (code, "Error"), "{wat}");
     }
 }

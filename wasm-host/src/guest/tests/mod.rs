@@ -5,6 +5,7 @@ mod components;
 mod endings;
 mod files;
 mod links;
+mod proposals;
 mod sockets;
 mod streams;
 

@@ -214,7 +214,7 @@ mod tests {
         listener.set_flags(0).unwrap();
         assert_eq!((listener.blocking, listener.status().unwrap()[2]), (Blocking::Yes, 0));
         assert_eq!(near.accept(0).err(), Some(EINVAL));
-        assert_eq!(listener.receive(&mut [0], &[0..1], NOTHING), Err(ENOTCONN));
+        assert_eq!(listener.receive(&mut [0], std::slice::from_ref(&(0..1)), NOTHING), Err(ENOTCONN));
         assert_eq!((listener.accept(1).err(), listener.set_flags(-1).err()), (Some(EINVAL), Some(EINVAL)));
     }
 
@@ -222,7 +222,7 @@ mod tests {
     fn one_that_does_not_block_takes_what_there_is_room_for() {
         let (_, far, mut near) = connected();
         near.set_flags(4).unwrap();
-        assert_eq!(near.receive(&mut [0], &[0..1], RecvFlags::WAITALL), Err(EAGAIN));
+        assert_eq!(near.receive(&mut [0], std::slice::from_ref(&(0..1)), RecvFlags::WAITALL), Err(EAGAIN));
         let memory = vec![7; 1 << 20];
         let mut sum = 0;
         let error = loop {
