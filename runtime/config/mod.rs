@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::forbidden::is_name;
 use crate::container::service;
 use crate::sandbox::egress;
 
@@ -127,6 +128,10 @@ section! {
         pub profile: Profile = Profile::Off,
         /// Whether pods may ask for a profile by the annotation `cri-wasm.dev/profile`.
         pub profile_by_annotation: bool = false,
+        /// What programs may not import: packages (`wasi:sockets`), interfaces (`wasi:http/outgoing-handler`), with or without
+        /// a version, and modules or functions of core modules (`wasi_snapshot_preview1.sock_accept`). A program that does is
+        /// refused when its container is created, and so is its exec.
+        pub forbidden_interfaces: Vec<String> = Vec::new(),
     }
 }
 
@@ -139,6 +144,10 @@ impl Handler {
         }
         if let Err(error) = service::check_address(&self.http_address) {
             return refuse("handlers.http_address", &self.http_address, error.to_string());
+        }
+        if let Some(entry) = self.forbidden_interfaces.iter().find(|entry| !is_name(entry)) {
+            let reason = "it is no name of an interface or a package, such as \"wasi:sockets\"";
+            return refuse("handlers.forbidden_interfaces", entry, reason.to_owned());
         }
         // More would reserve more address space than a process has.
         if !(1..=10_000).contains(&self.http_max_requests) {

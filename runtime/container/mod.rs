@@ -9,6 +9,7 @@ pub mod bind;
 pub mod capabilities;
 pub mod devices;
 pub mod entrypoint;
+pub mod forbidden;
 pub mod launch;
 pub mod metadata;
 pub mod mount_attributes;

@@ -89,8 +89,9 @@ async fn make(
     }
     // Found in the cache, as it was compiled at the pull. Looked at now so that a guest that cannot run is refused here.
     let code = runtime.images.code(&process.module_digest).await?;
-    let kind =
-        super::container_start::code_kind(&process.module, &code.report, tuning::invoked(&config, sandbox.metadata()).is_some())?;
+    let handler = &sandbox.metadata().config.handler;
+    let invoked = tuning::invoked(&config, sandbox.metadata()).is_some();
+    let kind = super::container_start::code_kind(&runtime.config, handler, &process.module, &code.report, invoked)?;
 
     let id = ContainerId::generate();
     let cgroup = unit::below(&CgroupPath::recorded(&sandbox.metadata().cgroup_parent)?, id.as_str())?.to_string();

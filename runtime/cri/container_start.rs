@@ -9,10 +9,11 @@ use wasm_host::protocol::{CodeKind, GuestSpec, HttpService};
 
 use super::error::Error;
 use crate::cgroup::{Limits, driver};
+use crate::config::Config;
 use crate::container::launch::{self, LaunchPlan, Pids};
 use crate::container::{
     Container, ContainerEvent, ContainerMetadata, ContainerState, Exit, ResolvedMount, Resources, bind::MountPlan, directory,
-    service, spec, tuning,
+    forbidden, service, spec, tuning,
 };
 use crate::host::Process;
 use crate::proto::runtime::v1::{StartContainerRequest, StartContainerResponse};
@@ -59,7 +60,9 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
     let metadata = container.metadata();
     let code = runtime.images.code(&metadata.process.module_digest).instrument(tracing::debug_span!("code")).await?;
     let mut spec = spec::guest_spec(metadata, sandbox.metadata(), &runtime.config);
-    spec.set_kind(code_kind(&metadata.process.module, &code.report, invoked(metadata, sandbox))?);
+    let handler = &sandbox.metadata().config.handler;
+    let invoked = tuning::invoked(&metadata.config, sandbox.metadata()).is_some();
+    spec.set_kind(code_kind(&runtime.config, handler, &metadata.process.module, &code.report, invoked)?);
     tune(runtime, metadata, sandbox, &mut spec)?;
     if spec.kind() == CodeKind::ModuleCommand {
         spec.listeners = service::listeners(&metadata.config, &sandbox.metadata().config);
@@ -100,11 +103,6 @@ async fn launch(runtime: &Runtime, container: &Container, sandbox: &Sandbox) -> 
     let launched = launch::launch(&runtime.host, plan).await;
     driver::release(made).await;
     Ok(launched?)
-}
-
-/// Whether one function is called instead of running it.
-pub(super) fn invoked(container: &ContainerMetadata, sandbox: &Sandbox) -> bool {
-    tuning::invoked(&container.config, sandbox.metadata()).is_some()
 }
 
 /// What people ask of a guest while they work on it.
@@ -152,9 +150,20 @@ async fn pids(runtime: &Runtime, metadata: &ContainerMetadata, sandbox: &Sandbox
     })
 }
 
-/// How the code is run; refused where there is nothing to run in it.
-pub(super) fn code_kind(module: &Path, report: &CodeReport, invoked: bool) -> Result<CodeKind, Error> {
-    launch::code_kind(report, invoked).map_err(|reason| Error::Precondition(format!("{}: {reason}", module.display())))
+/// How the code is run; refused where there is nothing to run in it, or where the pod's handler forbids what it imports.
+pub(super) fn code_kind(
+    config: &Config,
+    handler: &str,
+    module: &Path,
+    report: &CodeReport,
+    invoked: bool,
+) -> Result<CodeKind, Error> {
+    let refused = |reason: String| Error::Precondition(format!("{}: {reason}", module.display()));
+    let kind = launch::code_kind(report, invoked).map_err(refused)?;
+    if let Some(settings) = config.handlers.get(handler) {
+        forbidden::check(report, handler, settings).map_err(|error| refused(error.to_string()))?;
+    }
+    Ok(kind)
 }
 
 fn mount(mount: &ResolvedMount) -> MountPlan {
@@ -172,13 +181,23 @@ fn mount(mount: &ResolvedMount) -> MountPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Handler;
 
     #[test]
-    fn what_cannot_be_run_is_refused() {
-        let code = |world: &str| {
-            let report = CodeReport { kind: "component".into(), world: world.into(), wasi: "p2".into(), imports: Vec::new() };
-            code_kind(Path::new("/a.wasm"), &report, false).unwrap_err().code()
+    fn what_cannot_be_run_and_what_the_handler_forbids_is_refused() {
+        let mut config = Config::default();
+        let strict = Handler { forbidden_interfaces: vec!["wasi:sockets".to_owned()], ..Handler::default() };
+        config.handlers.insert("strict".to_owned(), strict);
+        let refused = |handler: &str, world: &str| {
+            let imports = vec!["wasi:cli/environment@0.2.0".to_owned(), "wasi:sockets/tcp@0.2.0".to_owned()];
+            let report = CodeReport { kind: "component".into(), world: world.into(), wasi: "p2".into(), imports };
+            code_kind(&config, handler, Path::new("/a.wasm"), &report, false).err()
         };
-        assert_eq!(code("reactor"), tonic::Code::FailedPrecondition);
+        assert_eq!(refused("wasm", "reactor").unwrap().code(), tonic::Code::FailedPrecondition);
+        assert!(refused("wasm", "command").is_none() && refused("gone", "command").is_none());
+        let error = refused("strict", "command").unwrap();
+        assert_eq!(error.code(), tonic::Code::FailedPrecondition);
+        let expected = "/a.wasm: it imports wasi:sockets/tcp@0.2.0, which the runtime handler \"strict\" forbids";
+        assert!(error.to_string().starts_with(expected), "{error}");
     }
 }

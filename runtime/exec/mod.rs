@@ -18,6 +18,7 @@ use wasm_host::protocol::{CodeKind, DescriptorKind, ExitRecord, GuestSpec, PidNa
 
 use crate::cgroup::CgroupError;
 use crate::container::entrypoint::EntrypointError;
+use crate::container::forbidden::{self, Forbidden};
 use crate::container::launch::{code_kind, set_oom_score};
 use crate::container::{Container, ContainerState, spec};
 use crate::host::{Host, HostError, Process};
@@ -215,6 +216,11 @@ pub async fn start(
     let sandbox = runtime.sandboxes.find(container.metadata().sandbox.as_str()).map_err(|_| not_running(container))?;
     let mut spec = spec::guest_spec(container.metadata(), sandbox.metadata(), &runtime.config);
     let kind = code_kind(&code.report, false).map_err(|reason| ExecError::NoCommand { name: name(), reason })?;
+    let handler = &sandbox.metadata().config.handler;
+    if let Some(settings) = runtime.config.handlers.get(handler) {
+        let refused = |error: Forbidden| ExecError::NoCommand { name: name(), reason: error.to_string() };
+        forbidden::check(&code.report, handler, settings).map_err(refused)?;
+    }
     if kind == CodeKind::ComponentHttp {
         return Err(ExecError::NoCommand { name: name(), reason: "it answers HTTP requests and is no command".to_owned() });
     }

@@ -69,12 +69,7 @@ func TestAClusterResizesAPodInPlace(t *testing.T) {
 		inOwnNetwork(t)
 		return
 	}
-	// What makes the namespace a node's: loopback, and an address that is not.
-	for _, command := range []string{"link set lo up", "link add node type bridge", "link set node up", "address add " + nodeAddress + "/32 dev node"} {
-		if output, err := exec.Command("ip", strings.Fields(command)...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %s: %v: %s", command, err, output)
-		}
-	}
+	nodeNetwork(t)
 	environment := harness.Need(t, []string{"kubelet", "kubectl", "cluster", "docker-registry", "cni/bridge", "cni/host-local", "cni/portmap"}, []string{"toolbox", "sockets.p2"})
 	place := harness.NewPlace(t)
 	started := time.Now()
@@ -220,9 +215,19 @@ func TestAClusterResizesAPodInPlace(t *testing.T) {
 			}
 		})
 	}
-	harness.Step(t, "nothing is left of deleted pods", func(t *testing.T) {
+	harness.Step(t, "pods that are deleted go", func(t *testing.T) {
 		cluster.Do(t, "", "delete", "pod", "--all", "--wait", "--timeout", "50s")
+	})
+	clearNode(t, kubelet, daemon, network)
+}
+
+// clearNode takes away what a kubelet leaves of pods that are gone, which itself it would do once a minute, and looks for more.
+func clearNode(t *testing.T, kubelet *harness.Kubelet, daemon *harness.Daemon, network harness.Network) {
+	t.Helper()
+	harness.Step(t, "nothing is left of deleted pods", func(t *testing.T) {
 		kubelet.Stop(t)
+		runtime, _, hangUp := daemon.Clients(t)
+		defer hangUp()
 		list, err := runtime.ListPodSandbox(t.Context(), &cri.ListPodSandboxRequest{})
 		if err != nil {
 			t.Fatal(err)
@@ -236,6 +241,16 @@ func TestAClusterResizesAPodInPlace(t *testing.T) {
 			return harness.NothingLeft(daemon.Leftovers(), network.Leftovers())
 		})
 	})
+}
+
+// nodeNetwork makes the namespace a node's: loopback, and an address that is not.
+func nodeNetwork(t *testing.T) {
+	t.Helper()
+	for _, command := range []string{"link set lo up", "link add node type bridge", "link set node up", "address add " + nodeAddress + "/32 dev node"} {
+		if output, err := exec.Command("ip", strings.Fields(command)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %s: %v: %s", command, err, output)
+		}
+	}
 }
 
 // limits is an error unless a container's cgroup has these, in the files of cgroup v1 or v2. A kubelet's period is 100 ms.

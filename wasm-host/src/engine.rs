@@ -205,6 +205,19 @@ mod tests {
     }
 
     #[test]
+    fn where_there_is_little_address_space_a_service_does_without_a_pool() {
+        crate::guest::testing::in_own_process(
+            "engine::tests::where_there_is_little_address_space_a_service_does_without_a_pool",
+            || {
+                let limit = rustix::process::Rlimit { current: Some(16 << 30), maximum: Some(16 << 30) };
+                rustix::process::setrlimit(rustix::process::Resource::As, limit).unwrap();
+                let engine = pooled_service(1000, &Tools::default()).unwrap();
+                assert!(Module::new(&engine, "(module (memory 1))").is_ok());
+            },
+        );
+    }
+
+    #[test]
     fn preparing_guests_starts_no_thread() {
         // Other tests run in threads of this process, so the question is put to one of its own.
         crate::guest::testing::in_own_process("engine::tests::preparing_guests_starts_no_thread", || {

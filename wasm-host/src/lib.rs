@@ -19,6 +19,7 @@ pub mod engine;
     reason = "loads compiled code from the daemon's own cache; signal handler; waits for sockets and input at once"
 )]
 pub mod guest;
+mod interfaces;
 pub mod jail;
 #[allow(unsafe_code, reason = "signal handler that keeps an unfinished line of output")]
 mod stdio;

@@ -16,13 +16,14 @@ import (
 	"time"
 )
 
-// Cluster is a real kube-apiserver on a loopback port, with etcd behind it. Nothing else of a cluster is there: pods name
-// their node.
+// Cluster is a real kube-apiserver on a loopback port, with etcd behind it. Without RunControllers nothing else of a cluster is
+// there: pods name their node.
 type Cluster struct {
 	// Kubeconfig is a file by which everything may be done in it.
 	Kubeconfig string
 
 	environment Environment
+	place       Place
 }
 
 // StartCluster starts one and waits until it serves.
@@ -41,7 +42,7 @@ func StartCluster(t *testing.T, environment Environment, place Place) *Cluster {
 		string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})))
 	token := rand.Text()
 	port := FreePort(t)
-	cluster := &Cluster{environment: environment, Kubeconfig: place.Write(t, "cluster/kubeconfig", fmt.Sprintf(`apiVersion: v1
+	cluster := &Cluster{environment: environment, place: place, Kubeconfig: place.Write(t, "cluster/kubeconfig", fmt.Sprintf(`apiVersion: v1
 kind: Config
 current-context: test
 clusters: [{name: test, cluster: {server: "https://127.0.0.1:%d", insecure-skip-tls-verify: true}}]
@@ -66,6 +67,23 @@ contexts: [{name: test, context: {cluster: test, user: test}}]
 		return err
 	})
 	return cluster
+}
+
+// RunControllers starts kube-scheduler, and kube-controller-manager with the controllers of what the examples use: so pods find a
+// node, Deployments and Jobs get their pods, and Services the addresses of theirs.
+func (c *Cluster) RunControllers(t *testing.T) {
+	t.Helper()
+	for name, arguments := range map[string][]string{
+		"scheduler": nil,
+		"controller-manager": {
+			// By the names that it has for them. node-lifecycle makes a node ready for pods.
+			"--controllers=deployment-controller,replicaset-controller,job-controller,endpointslice-controller,node-lifecycle-controller," +
+				"garbage-collector-controller",
+		},
+	} {
+		arguments = append([]string{name, "--kubeconfig=" + c.Kubeconfig, "--leader-elect=false", "--secure-port=0"}, arguments...)
+		StartProcess(t, filepath.Join(c.place.Disk, name+".log"), nil, c.environment.Tool("cluster"), arguments...)
+	}
 }
 
 // Command is a command of kubectl that has not been started.

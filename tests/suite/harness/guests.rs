@@ -1,7 +1,7 @@
 //! The guests, a constant each, and the images that the suites run them from.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use cri_wasm::proto::runtime::v1::{ContainerConfig, ContainerMetadata, ImageSpec, LinuxContainerConfig};
@@ -21,6 +21,8 @@ pub struct Guest {
 enum Source {
     /// A file that examples/build makes.
     Built,
+    /// A program that others have published and tests/programs fetches.
+    Fetched,
     /// WebAssembly text.
     Text(&'static str),
 }
@@ -51,6 +53,20 @@ pub const P3: Guest = Guest { name: "p3", source: Source::Built };
 pub const WEB: Guest = Guest { name: "web.p2", source: Source::Built };
 /// A service of wasi:http 0.3 (tests/guests/web3).
 pub const WEB_P3: Guest = Guest { name: "web.p3", source: Source::Built };
+/// Commands over wasi:config, wasi:keyvalue, wasi:logging and wasi:tls (tests/guests/interfaces).
+pub const INTERFACES: Guest = Guest { name: "interfaces.p2", source: Source::Built };
+/// The same as a service: a request's path has the words.
+pub const INTERFACES_WEB: Guest = Guest { name: "interfaces-web.p2", source: Source::Built };
+/// CPython 3.12 with its library in it.
+pub const CPYTHON: Guest = Guest { name: "cpython", source: Source::Fetched };
+/// The interpreter `qjs` of QuickJS-ng.
+pub const QUICKJS: Guest = Guest { name: "quickjs", source: Source::Fetched };
+/// The shell of SQLite, a module of preview 0.
+pub const SQLITE: Guest = Guest { name: "sqlite", source: Source::Fetched };
+/// clang and lld in one module, which goes by its argv[0].
+pub const CLANG: Guest = Guest { name: "clang", source: Source::Fetched };
+/// A service of wasi:http 0.2 that says hello.
+pub const HELLO_HTTP: Guest = Guest { name: "hello-http", source: Source::Fetched };
 
 macro_rules! text {
     ($($(#[$doc:meta])* $constant:ident = $name:literal;)*) => {
@@ -92,15 +108,18 @@ impl Guest {
     pub fn wasm(&self) -> Option<Vec<u8>> {
         match self.source {
             Source::Text(text) => Some(wat::parse_str(text).expect("valid WebAssembly text")),
-            Source::Built => {
-                let path = built_directory().join(format!("{}.wasm", self.name));
-                let bytes = std::fs::read(&path).ok();
-                if bytes.is_none() {
-                    missing::skip(&format!("the guest {} (examples/build makes it)", path.display()));
-                }
-                bytes
-            }
+            Source::Built => self.read(&built_directory(), "examples/build makes it"),
+            Source::Fetched => self.read(&missing::cache().join("programs"), "tests/programs fetches it"),
         }
+    }
+
+    fn read(&self, directory: &Path, remedy: &str) -> Option<Vec<u8>> {
+        let path = directory.join(format!("{}.wasm", self.name));
+        let bytes = std::fs::read(&path).ok();
+        if bytes.is_none() {
+            missing::skip(&format!("the guest {} ({remedy})", path.display()));
+        }
+        bytes
     }
 
     /// Pushes it unless that has been done. `None`: the test was skipped.

@@ -1,5 +1,7 @@
 //! What a compiled file is, and whether guests are given all that it imports.
 
+use std::collections::BTreeSet;
+
 use wasmtime::component::{Component, Linker};
 use wasmtime::{ExternType, Module, Store};
 
@@ -7,20 +9,21 @@ use super::report::{Artifact, CompileError};
 use super::{suggest, world};
 use crate::guest::{ComponentState, Prepared};
 
-/// Most names of a list, in a message and in the result: a hostile file has a million.
-const NAMED_IMPORTS: usize = 1000;
+/// Most names in a message.
 const NAMED_UNKNOWN: usize = 10;
 
 pub(super) fn module(prepared: &Prepared, module: &Module) -> Result<Artifact, CompileError> {
-    let imports: Vec<String> =
-        module.imports().take(NAMED_IMPORTS).map(|import| format!("{}.{}", import.module(), import.name())).collect();
     // All names that are missing, rather than the first that wasmtime comes upon.
     let state = prepared.probe();
     let mut store = Store::new(prepared.engine(), state);
     let mut unknown = Vec::new();
+    // Each once, however often it is imported: not more than there are host functions.
+    let mut imports = BTreeSet::new();
     for import in module.imports() {
         let name = format!("{}.{}", import.module(), import.name());
-        if prepared.modules.get_by_import(&mut store, &import).is_none() && !unknown.contains(&name) {
+        if prepared.modules.get_by_import(&mut store, &import).is_some() {
+            imports.insert(name);
+        } else if !unknown.contains(&name) {
             unknown.push(name);
             if unknown.len() > NAMED_UNKNOWN {
                 break;
@@ -49,12 +52,14 @@ pub(super) fn module(prepared: &Prepared, module: &Module) -> Result<Artifact, C
         () if uses("wasi_unstable") => "p0",
         () => "none",
     };
-    Ok(Artifact { kind: "module", world, wasi, imports })
+    Ok(Artifact { kind: "module", world, wasi, imports: imports.into_iter().collect() })
 }
 
 pub(super) fn component(linker: &Linker<ComponentState>, component: &Component) -> Result<Artifact, CompileError> {
     let engine = linker.engine();
     let types = component.component_type();
+    // All of them, as handlers may forbid what is in the list. It has a bound: what a guest is given are instances, of which a
+    // component has at most 1000 by the engine's own limit.
     let imports: Vec<&str> = types.imports(engine).map(|(name, _)| name).collect();
     let exports: Vec<&str> = types.exports(engine).map(|(name, _)| name).collect();
     // The error names the import, and what is missing in it.
@@ -71,7 +76,7 @@ pub(super) fn component(linker: &Linker<ComponentState>, component: &Component) 
         () if uses("@0.2.") => "p2",
         () => "none",
     };
-    let imports = imports.into_iter().take(NAMED_IMPORTS).map(str::to_owned).collect();
+    let imports = imports.into_iter().map(str::to_owned).collect();
     Ok(Artifact { kind: "component", world, wasi, imports })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 /// Interfaces of WASI that components are given, without versions: a linker of components does not list what it has.
 /// A test links each of them.
-pub(super) const INTERFACES: [&str; 29] = [
+pub(super) const INTERFACES: [&str; 39] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
     "wasi:cli/stderr",
@@ -18,11 +18,19 @@ pub(super) const INTERFACES: [&str; 29] = [
     "wasi:clocks/monotonic-clock",
     "wasi:clocks/system-clock",
     "wasi:clocks/wall-clock",
+    "wasi:config/store",
     "wasi:filesystem/preopens",
     "wasi:filesystem/types",
+    "wasi:http/client",
+    "wasi:http/outgoing-handler",
+    "wasi:http/types",
     "wasi:io/error",
     "wasi:io/poll",
     "wasi:io/streams",
+    "wasi:keyvalue/atomics",
+    "wasi:keyvalue/batch",
+    "wasi:keyvalue/store",
+    "wasi:logging/logging",
     "wasi:random/insecure",
     "wasi:random/insecure-seed",
     "wasi:random/random",
@@ -34,6 +42,8 @@ pub(super) const INTERFACES: [&str; 29] = [
     "wasi:sockets/types",
     "wasi:sockets/udp",
     "wasi:sockets/udp-create-socket",
+    "wasi:tls/client",
+    "wasi:tls/types",
 ];
 
 /// Names longer than this are compared by nobody: the comparison takes the product of both lengths, and a hostile module

@@ -95,15 +95,87 @@ fn the_nearest_known_import_is_named() {
     assert!(code == "unknown_import" && message.ends_with("(did you mean wasi:cli/environment?)"), "{message}");
 }
 
+/// Something of each interface that is suggested: a function, or a type of resource.
+const OFFERED: &[(&str, &str)] = &[
+    ("wasi:cli/environment@0.2.0", "get-arguments"),
+    ("wasi:cli/exit@0.2.0", "exit"),
+    ("wasi:cli/stderr@0.2.0", "get-stderr"),
+    ("wasi:cli/stdin@0.2.0", "get-stdin"),
+    ("wasi:cli/stdout@0.2.0", "get-stdout"),
+    ("wasi:cli/terminal-input@0.2.0", "type terminal-input"),
+    ("wasi:cli/terminal-output@0.2.0", "type terminal-output"),
+    ("wasi:cli/terminal-stderr@0.2.0", "get-terminal-stderr"),
+    ("wasi:cli/terminal-stdin@0.2.0", "get-terminal-stdin"),
+    ("wasi:cli/terminal-stdout@0.2.0", "get-terminal-stdout"),
+    ("wasi:clocks/monotonic-clock@0.2.0", "now"),
+    ("wasi:clocks/system-clock@0.3.0", "now"),
+    ("wasi:clocks/wall-clock@0.2.0", "now"),
+    ("wasi:config/store@0.2.0-rc.1", "get-all"),
+    ("wasi:filesystem/preopens@0.2.0", "get-directories"),
+    ("wasi:filesystem/types@0.2.0", "type descriptor"),
+    ("wasi:http/client@0.3.0", "send"),
+    ("wasi:http/outgoing-handler@0.2.0", "handle"),
+    ("wasi:http/types@0.2.0", "type outgoing-request"),
+    ("wasi:io/error@0.2.0", "type error"),
+    ("wasi:io/poll@0.2.0", "type pollable"),
+    ("wasi:io/streams@0.2.0", "type input-stream"),
+    ("wasi:keyvalue/atomics@0.2.0-draft2", "swap"),
+    ("wasi:keyvalue/atomics@0.2.0-draft", "increment"),
+    ("wasi:keyvalue/batch@0.2.0-draft2", "get-many"),
+    ("wasi:keyvalue/batch@0.2.0-draft", "get-many"),
+    ("wasi:keyvalue/store@0.2.0-draft2", "open"),
+    ("wasi:keyvalue/store@0.2.0-draft", "open"),
+    ("wasi:logging/logging@0.1.0-draft", "log"),
+    ("wasi:logging/logging", "log"),
+    ("wasi:random/insecure@0.2.0", "get-insecure-random-u64"),
+    ("wasi:random/insecure-seed@0.2.0", "insecure-seed"),
+    ("wasi:random/random@0.2.0", "get-random-u64"),
+    ("wasi:sockets/instance-network@0.2.0", "instance-network"),
+    ("wasi:sockets/ip-name-lookup@0.2.0", "resolve-addresses"),
+    ("wasi:sockets/network@0.2.0", "type network"),
+    ("wasi:sockets/tcp@0.2.0", "type tcp-socket"),
+    ("wasi:sockets/tcp-create-socket@0.2.0", "create-tcp-socket"),
+    ("wasi:sockets/types@0.3.0", "type tcp-socket"),
+    ("wasi:sockets/udp@0.2.0", "type udp-socket"),
+    ("wasi:sockets/udp-create-socket@0.2.0", "create-udp-socket"),
+    ("wasi:tls/client@0.3.0-draft", "type connector"),
+    ("wasi:tls/types@0.2.0-draft", "type client-handshake"),
+    ("wasi:tls/types@0.3.0-draft", "type error"),
+];
+
 #[test]
 fn every_interface_that_is_suggested_is_given_to_guests() {
     for interface in INTERFACES {
-        let given = ["0.2.0", "0.3.0"].iter().any(|version| {
-            let line = compile_wat(&format!(r#"(component (import "{interface}@{version}" (instance)))"#)).line;
-            line.get("ok").is_some()
-        });
-        assert!(given, "{interface}");
+        assert!(OFFERED.iter().any(|(offered, _)| offered.split('@').next() == Some(interface)), "{interface}");
     }
+    for (interface, item) in OFFERED {
+        let (name, kind) = match item.strip_prefix("type ") {
+            Some(name) => (name, "(type (sub resource))"),
+            None => (*item, "(func (param \"not\" u8) (param \"its\" s8))"),
+        };
+        let wat = format!(r#"(component (import "{interface}" (instance (export "{name}" {kind}))))"#);
+        let line = compile_wat(&wat).line;
+        // A function that is there is told to be of another type, and a type is given as it is.
+        let message = line["error"]["message"].as_str().unwrap_or("");
+        assert!(line.get("ok").is_some() || message.contains("type mismatch"), "{interface} {name}: {line}");
+    }
+    let wat = r#"(component (import "wasi:keyvalue/store@0.2.0-draft3" (instance (export "open" (func)))))"#;
+    assert!(!compile_wat(wat).error().1.contains("type mismatch"));
+}
+
+#[test]
+fn the_list_of_imports_is_complete_and_has_a_bound() {
+    let imports: String = (0..2000).map(|_| r#"(import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))"#).collect();
+    let last = r#"(import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))"#;
+    let compiled = compile_wat(&format!("(module {imports} {last})"));
+    let expected = ["wasi_snapshot_preview1.proc_exit", "wasi_snapshot_preview1.sched_yield"];
+    assert_eq!(compiled.line["ok"]["imports"], json!(expected));
+    let component = |count: usize| {
+        let imports: String = (0..count).map(|number| format!(r#"(import "wasi:io/poll@0.2.{number}" (instance))"#)).collect();
+        compile_wat(&format!("(component {imports})"))
+    };
+    assert_eq!(component(1000).line["ok"]["imports"].as_array().map(Vec::len), Some(1000));
+    assert_eq!(component(1001).error().0, "invalid_wasm");
 }
 
 #[test]

@@ -74,7 +74,7 @@ pub fn load(engine: &Engine, spec: &GuestSpec, descriptor: OwnedFd) -> Result<Co
                 Ok(loaded) => loaded,
                 Err(error) => {
                     // It may be larger than the places of the pool; if it is not that, the first error is the one to tell.
-                    service = Service::without_pool()?;
+                    service = Service::without_pool(&Tools::default())?;
                     component(service.engine(), &file)?.map_err(|_| mismatch(error))?
                 }
             };

@@ -13,7 +13,9 @@ use super::outcome::Ending;
 use super::outgoing::Outgoing;
 use super::prepared::{ComponentState, Prepared};
 use super::preview1::{self, ModuleState, Sockets};
+use crate::interfaces::Interfaces;
 use crate::protocol::GuestSpec;
+use crate::stdio::Streams;
 
 /// Threads that may block for a guest: name lookup alone uses them, since file operations run on the guest's own thread.
 const BLOCKING_THREADS: usize = 2;
@@ -26,10 +28,10 @@ const EVENTS_PER_TICK: usize = 64;
 pub(super) const CALL_BYTES: usize = 1 << 32;
 
 /// What is particular about a guest, besides its code.
-pub(super) struct Given<'a> {
-    pub(super) wish: Option<Wish<'a>>,
-    pub(super) dumps: Option<Dumps>,
-    pub(super) facts: Facts,
+struct Given<'a> {
+    wish: Option<Wish<'a>>,
+    dumps: Option<Dumps>,
+    facts: Facts,
 }
 
 /// Runs `code` to its end. Calls `ready` right before the guest's own code begins.
@@ -38,10 +40,11 @@ pub(super) fn run(
     code: Code,
     mut context: WasiCtxBuilder,
     spec: &GuestSpec,
+    streams: &Streams,
     growth: Growth,
-    given: Given<'_>,
     ready: impl FnOnce(),
 ) -> Ending {
+    let given = Given { wish: Wish::of(spec, streams.stdout.clone()), dumps: Dumps::of(spec), facts: Facts::new(spec, streams) };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -66,7 +69,11 @@ pub(super) fn run(
             runtime.block_on(run_module(prepared, &module, state, sockets, given, ready))
         }
         Code::Component(component) => {
-            let state = ComponentState::new(context.build(), Outgoing::new(spec), growth);
+            let interfaces = match Interfaces::of(&component, spec, streams) {
+                Ok(interfaces) => interfaces,
+                Err(error) => return Ending::NotStarted(error.to_string()),
+            };
+            let state = ComponentState::new(context.build(), Outgoing::new(spec), interfaces, growth);
             runtime.block_on(run_component(prepared, &component, state, given, ready))
         }
         Code::Service(_) => return Ending::NotStarted("a service is no command".to_owned()),

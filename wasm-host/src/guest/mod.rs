@@ -30,13 +30,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 pub use self::code::{Code, LoadError, load};
-use self::commands::Given;
-use self::dumps::Dumps;
 use self::growth::Growth;
-use self::invoke::Wish;
-use self::offer::Facts;
 use self::outcome::Ending;
 pub use self::outcome::refuse;
+pub(crate) use self::outgoing::roots;
 pub(crate) use self::prepared::{ComponentState, link_components};
 pub use self::prepared::{PrepareError, Prepared};
 pub use self::tuned::{is_tuned, load_tuned};
@@ -81,14 +78,7 @@ pub fn run(prepared: &Prepared, spec: &GuestSpec, code: Code, io: GuestIo, ready
     let ending = catch_unwind(AssertUnwindSafe(|| match code {
         Code::Service(service) => http::serve(*service, spec, &streams, Arc::clone(&outcome), ready),
         code => match wasi::context(spec, &streams) {
-            Ok(context) => {
-                let given = Given {
-                    wish: Wish::of(spec, streams.stdout.clone()),
-                    dumps: Dumps::of(spec),
-                    facts: Facts::new(spec, &streams),
-                };
-                commands::run(prepared, code, context, spec, growth, given, ready)
-            }
+            Ok(context) => commands::run(prepared, code, context, spec, &streams, growth, ready),
             Err(error) => Ending::NotStarted(error.to_string()),
         },
     }))

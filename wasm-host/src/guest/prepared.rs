@@ -13,19 +13,21 @@ use super::growth::Growth;
 use super::outgoing::Outgoing;
 use super::preview1::{self, ModuleState};
 use crate::engine::EngineError;
+use crate::interfaces::{self, Interfaces};
 
 /// State of a store that runs a component.
 pub(crate) struct ComponentState {
     pub(crate) wasi: WasiCtx,
     pub(crate) http: WasiHttpCtx,
     pub(crate) outgoing: Outgoing,
+    pub(crate) interfaces: Interfaces,
     pub(crate) table: ResourceTable,
     pub(crate) growth: Growth,
 }
 
 impl ComponentState {
-    pub(crate) fn new(wasi: WasiCtx, outgoing: Outgoing, growth: Growth) -> Self {
-        Self { wasi, http: WasiHttpCtx::new(), outgoing, table: ResourceTable::new(), growth }
+    pub(crate) fn new(wasi: WasiCtx, outgoing: Outgoing, interfaces: Interfaces, growth: Growth) -> Self {
+        Self { wasi, http: WasiHttpCtx::new(), outgoing, interfaces, table: ResourceTable::new(), growth }
     }
 }
 
@@ -92,6 +94,7 @@ pub(crate) fn link_components(engine: &Engine) -> Result<component::Linker<Compo
     descriptors::link(&mut linker).map_err(failed)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).map_err(failed)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker).map_err(failed)?;
+    interfaces::link(&mut linker).map_err(failed)?;
     Ok(linker)
 }
 

@@ -49,7 +49,14 @@ pub fn load_tuned(spec: &GuestSpec, descriptor: OwnedFd) -> Result<(Option<Prepa
         let mut service = Service::new(&spec.http.clone().unwrap_or_default(), &tools)?;
         // SAFETY: the bytes are of a file of the cache that only root writes, and are compiled for this engine, or refused.
         let loaded = unsafe { Component::deserialize(service.engine(), &bytes) };
-        service.component = Some(loaded.map_err(mismatch)?);
+        service.component = Some(match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                service = Service::without_pool(&tools)?;
+                // SAFETY: likewise.
+                unsafe { Component::deserialize(service.engine(), &bytes) }.map_err(|_| mismatch(error))?
+            }
+        });
         return Ok((None, Code::Service(Box::new(service))));
     }
     let prepared = Prepared::new(engine::command_with(&tools).map_err(|error| LoadError::Profile(error.to_string()))?)?;

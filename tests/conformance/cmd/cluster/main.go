@@ -1,6 +1,8 @@
-// Command cluster is the part of a cluster that a kubelet talks to, in one process: etcd and kube-apiserver.
+// Command cluster is what a kubelet needs of a cluster. The part that it talks to, etcd and kube-apiserver, is one process:
 //
 //	cluster DIRECTORY [ARGUMENTS OF kube-apiserver]
+//	cluster controller-manager [ARGUMENTS OF kube-controller-manager]
+//	cluster scheduler [ARGUMENTS OF kube-scheduler]
 //
 // etcd keeps its data in the directory, which becomes the working directory, and answers on a socket in it. Both end with the
 // process.
@@ -16,12 +18,24 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"k8s.io/component-base/cli"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
+	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 )
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: cluster DIRECTORY [ARGUMENTS OF kube-apiserver]")
+		fmt.Fprintln(os.Stderr, "usage: cluster DIRECTORY|controller-manager|scheduler [ARGUMENTS]")
 		os.Exit(2)
+	}
+	switch os.Args[1] {
+	case "controller-manager":
+		command := controllers.NewControllerManagerCommand()
+		command.SetArgs(os.Args[2:])
+		os.Exit(cli.Run(command))
+	case "scheduler":
+		command := scheduler.NewSchedulerCommand()
+		command.SetArgs(os.Args[2:])
+		os.Exit(cli.Run(command))
 	}
 	endpoint, err := startStore(os.Args[1])
 	if err != nil {

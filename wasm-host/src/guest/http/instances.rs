@@ -24,6 +24,7 @@ use crate::guest::growth::{Growth, Sum};
 use crate::guest::outcome;
 use crate::guest::outgoing::Outgoing;
 use crate::guest::prepared::ComponentState;
+use crate::interfaces::Interfaces;
 use crate::protocol::{GuestSpec, HttpService};
 use crate::stdio::{Lines, Output, Streams};
 use crate::wasi;
@@ -35,6 +36,7 @@ pub(super) struct Instances {
     spec: GuestSpec,
     needs: wasi::Needs,
     outgoing: Outgoing,
+    interfaces: Interfaces,
     stdout: Output,
     stderr: Output,
     reports: Output,
@@ -77,6 +79,7 @@ impl Instances {
     ) -> wasmtime::Result<Arc<Self>> {
         let engine = instance.component().engine().clone();
         let needs = wasi::Needs::of(instance.component());
+        let interfaces = Interfaces::of(instance.component(), spec, streams)?;
         let pre = match p3::bindings::ServicePre::new(instance.clone()) {
             Ok(pre) => ProxyPre::P3(pre),
             Err(_) => ProxyPre::P2(p2::bindings::ProxyPre::new(instance)?),
@@ -86,6 +89,7 @@ impl Instances {
             pre,
             needs,
             outgoing: Outgoing::new(spec),
+            interfaces,
             spec: spec.clone(),
             stdout: streams.stdout.clone(),
             stderr: streams.stderr.clone(),
@@ -171,7 +175,8 @@ impl Instances {
         let outputs = [&self.stdout, &self.stderr].map(|output| Lines::new(output.clone()));
         let wasi = wasi::of_instance(&self.spec, self.needs, outputs, self.outgoing.allowed())?;
         let growth = Growth::added_to(Arc::clone(&self.sum), self.max_memory);
-        let mut store = Store::new(&self.engine, ComponentState::new(wasi, self.outgoing.clone(), growth));
+        let mut store =
+            Store::new(&self.engine, ComponentState::new(wasi, self.outgoing.clone(), self.interfaces.clone(), growth));
         store.limiter(|state| &mut state.growth);
         match self.sampler.clone() {
             None => store.epoch_deadline_async_yield_and_update(1),

@@ -64,8 +64,8 @@ impl Service {
     ///
     /// # Errors
     /// As of the engine.
-    pub(super) fn without_pool() -> Result<Self, PrepareError> {
-        Self::with(engine::service()?)
+    pub(super) fn without_pool(tools: &Tools) -> Result<Self, PrepareError> {
+        Self::with(engine::service_with(tools)?)
     }
 
     fn with(engine: Engine) -> Result<Self, PrepareError> {

@@ -7,7 +7,7 @@
 mod body;
 mod connect;
 mod error;
-mod roots;
+pub(crate) mod roots;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

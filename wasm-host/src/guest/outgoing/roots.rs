@@ -15,7 +15,7 @@ const LISTS: &[&str] = &[
 
 /// What the container's environment names, as OpenSSL reads it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Named {
+pub(crate) struct Named {
     /// `SSL_CERT_FILE`.
     file: Option<PathBuf>,
     /// `SSL_CERT_DIR`.
@@ -23,7 +23,7 @@ pub(super) struct Named {
 }
 
 impl Named {
-    pub(super) fn of(env: &[String]) -> Self {
+    pub(crate) fn of(env: &[String]) -> Self {
         let named = |name| {
             let value = env.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='));
             value.filter(|value| !value.is_empty()).map(PathBuf::from)
@@ -34,7 +34,7 @@ impl Named {
 
 /// Reads them. The process is in the container's root, and paths are the container's own. A certificate that cannot be read is
 /// skipped, as other libraries do; where none is left no server is trusted.
-pub(super) fn load(named: &Named) -> RootCertStore {
+pub(crate) fn load(named: &Named) -> RootCertStore {
     if named.file.is_some() || named.directory.is_some() {
         return read(named.file.as_deref(), named.directory.as_deref());
     }

@@ -1,0 +1,3 @@
+module web-go
+
+go 1.24
