@@ -70,12 +70,13 @@ pub fn declared_ports(container: &ContainerConfig, sandbox: &SandboxConfig) -> V
 
 /// Where a module that can accept connections is given sockets that listen: on each port that the container declares.
 pub fn listeners(container: &ContainerConfig, sandbox: &SandboxConfig) -> Vec<Listener> {
+    let any_containers = !container.annotations.contains_key(PORTS);
     let mut listeners: Vec<Listener> = Vec::new();
     for DeclaredPort { name, port } in declared_ports(container, sandbox) {
         let port = port.into();
         // One port may be mapped to several of the node.
         if listeners.iter().all(|listener| listener.port != port) {
-            listeners.push(Listener { name, port });
+            listeners.push(Listener { name, port, any_containers });
         }
     }
     listeners

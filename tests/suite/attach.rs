@@ -64,6 +64,8 @@ fn input_without_stdin_once_goes_on_with_the_next_client() {
         session.wait_for(text);
         session.end_input();
     }
+    // A client sees it a moment before the log has it.
+    node.wait_stdout(&id, "first\nsecond\n");
     node.stop_container(&id, 0).unwrap();
     assert_eq!(node.log(&id).stdout(), "first\nsecond\n");
     node.finish();

@@ -51,7 +51,7 @@ fn waits(count: u32, timeout: u64) -> (Guest, u16) {
     let mut guest = Guest::new(&WAITS.replace("{count}", &count.to_string()).replace("{timeout}", &timeout.to_string()));
     let port = free_port();
     guest.spec.stdin = StreamKind::StreamDescriptor.into();
-    guest.spec.listeners = vec![Listener { name: String::new(), port: port.into() }];
+    guest.spec.listeners = vec![Listener { name: String::new(), port: port.into(), any_containers: false }];
     (guest, port)
 }
 
@@ -111,7 +111,7 @@ fn a_port_that_is_in_use_is_a_start_error() {
     let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
     let (mut guest, _) = waits(2, 0);
-    guest.spec.listeners = vec![Listener { name: "web".into(), port: port.into() }];
+    guest.spec.listeners = vec![Listener { name: "web".into(), port: port.into(), any_containers: false }];
     let ended = guest.run();
     assert_eq!((ended.outcome.reason.as_str(), ended.outcome.exit_code, ended.was_ready), ("StartError", 128, false));
     let wanted = format!("cannot listen on port {port} (web), which the container declares: ");

@@ -69,11 +69,14 @@ impl Sockets {
             };
             let port = u16::try_from(listener.port).map_err(|_| failed(io::ErrorKind::InvalidInput.into()))?;
             let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-            let descriptor = listen::on(everywhere, SocketFlags::empty()).map_err(failed)?;
+            let descriptor = match listen::on(everywhere, SocketFlags::empty()) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && listener.any_containers => continue,
+                bound => bound.map_err(failed)?,
+            };
             sockets.listening.push(Socket::listening(descriptor));
             sockets.names.push(name(&listener.name));
         }
-        Ok(Some(sockets))
+        Ok(if sockets.listening.is_empty() { None } else { Some(sockets) })
     }
 
     /// Tells the guest of them as systemd does, where the pod does not say otherwise.
